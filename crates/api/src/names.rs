@@ -1,0 +1,35 @@
+//! Labels, annotations, tags, finalizers and field managers: every name that Okra puts on an object.
+
+/// The API group of Okra's kinds.
+pub const GROUP: &str = "okra.mumo.co";
+/// The version of Okra's kinds.
+pub const VERSION: &str = "v1alpha1";
+
+/// Default label that holds the version of a target group.
+pub const VERSION_LABEL: &str = "okra.mumo.co/version";
+/// On a child of a Cell: the Cell's name.
+pub const CELL_LABEL: &str = "cell";
+/// On a child of a rollout: the rollout's id, made safe for a label.
+pub const ROLLOUT_LABEL: &str = "okra.mumo.co/rollout";
+/// On a child of a rollout: the index of its step.
+pub const STEP_INDEX_LABEL: &str = "okra.mumo.co/step-index";
+
+/// On a target group: `"true"` takes it out of service and keeps it out.
+pub const DRAIN_ANNOTATION: &str = "okra.mumo.co/drain";
+/// On a Cell: a person's request, as JSON (see [`crate::Request`]).
+pub const REQUEST_ANNOTATION: &str = "okra.mumo.co/request";
+/// On a Cell or a route object: adopt a rule that Okra did not create. `"true"` for an untagged rule,
+/// another installation's id to take its rule over.
+pub const ADOPT_RULE_ANNOTATION: &str = "okra.mumo.co/adopt-rule";
+
+/// Tag on a listener rule: `<namespace>/<name>` of the Cell that owns it.
+pub const CELL_TAG: &str = "okra.mumo.co/cell";
+/// Tag on a listener rule: the id of the installation that owns it.
+pub const OWNER_TAG: &str = "okra.mumo.co/owner";
+
+/// Finalizer on a route object: the rule is removed, when the deletion policy says so, before the object goes.
+pub const ROUTE_FINALIZER: &str = "okra.mumo.co/route";
+/// Value of `managedFields[].manager` for what okrad writes.
+pub const FIELD_MANAGER: &str = "okrad";
+/// Name of the leader lease.
+pub const LEASE_NAME: &str = "okra";
