@@ -1,0 +1,128 @@
+//! The invariants of `safety.md` over a plan. A breach refuses the plan and says so; nothing is "fixed up".
+
+use std::collections::BTreeMap;
+
+use okra_api::cell_status::RolloutOutcome;
+
+use super::{
+    observed::{DesiredRoute, ObservedCell},
+    plan::{Action, Plan},
+    steps::{self, share_at},
+};
+use crate::version::{self, Version};
+
+/// An invariant that a plan would break.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Breach {
+    /// Its number in `safety.md`.
+    pub invariant: &'static str,
+    /// What the plan would do.
+    pub message: String,
+}
+
+/// Every invariant that the plan would break.
+pub fn check(observed: &ObservedCell, plan: &Plan) -> Vec<Breach> {
+    let mut breaches = Vec::new();
+    let routes: Vec<&DesiredRoute> = plan
+        .actions
+        .iter()
+        .filter_map(|action| if let Action::WriteRoute(route) = action { Some(&**route) } else { None })
+        .collect();
+    if routes.len() > 1 {
+        breaches.push(Breach { invariant: "S12", message: "two traffic actions in one plan".to_owned() });
+    }
+    for route in routes.into_iter().filter(|route| !route.groups.is_empty()) {
+        breaches.extend(check_action(observed, route));
+        breaches.extend(check_shares(observed, plan, route));
+    }
+    breaches
+}
+
+/// S1, S2: what any action must look like.
+fn check_action(observed: &ObservedCell, route: &DesiredRoute) -> Vec<Breach> {
+    let Some(router) = &observed.router else { return Vec::new() };
+    let mut breaches = Vec::new();
+    let outside = route.groups.iter().find(|group| group.weight < 0 || group.weight > router.max_weight);
+    if let Some(group) = outside {
+        breaches.push(Breach { invariant: "S1", message: format!("weight {} for {}", group.weight, group.name) });
+    }
+    if route.groups.iter().all(|group| group.weight == 0) {
+        breaches.push(Breach { invariant: "S1", message: "all weights are zero".to_owned() });
+    }
+    if route.groups.len() > router.max_groups {
+        breaches.push(Breach { invariant: "S2", message: format!("{} groups in one action", route.groups.len()) });
+    }
+    breaches
+}
+
+/// S4 to S7: who may have how much.
+fn check_shares(observed: &ObservedCell, plan: &Plan, route: &DesiredRoute) -> Vec<Breach> {
+    let before = observed.route.as_ref().map(|route| shares(observed, &route.desired)).unwrap_or_default();
+    let after = shares(observed, route);
+    let raised =
+        |version: &Version| after.get(version).copied().unwrap_or(0) > before.get(version).copied().unwrap_or(0);
+    let status = &plan.status;
+    let rollout = status.rollout.as_ref().filter(|rollout| rollout.finished_at.is_none());
+    let canary = rollout.and_then(|rollout| version::parse(&rollout.version).ok());
+    let pinned = observed.cell.spec.version.as_deref().and_then(|text| version::parse(text).ok());
+    let mut breaches = Vec::new();
+    for item in &observed.blocked {
+        let Ok(blocked) = version::parse(&item.version) else { continue };
+        let unblocked = plan.actions.iter().any(|action| {
+            matches!(action, Action::Unblock { version } if version::parse(version).is_ok_and(|v| v == blocked))
+        });
+        let serves = before.len() == 1 && before.contains_key(&blocked);
+        if raised(&blocked) && !unblocked && !serves && pinned.as_ref() != Some(&blocked) {
+            breaches.push(Breach { invariant: "S6", message: format!("{blocked} is blocked and would get more") });
+        }
+    }
+    if let (Some(rollout), Some(canary)) = (rollout, canary)
+        && status.accepted_weights.is_empty()
+        && status.stable_version.is_some()
+    {
+        let due = match rollout.outcome {
+            None => share_at(&steps::of_rollout(rollout), usize::try_from(rollout.current_step_index).unwrap_or(0)),
+            Some(RolloutOutcome::Succeeded) => 100,
+            Some(_) => 0,
+        };
+        let share = after.get(&canary).copied().unwrap_or(0);
+        if share > i64::from(due) * 10_000 && raised(&canary) {
+            breaches.push(Breach { invariant: "S4", message: format!("{canary} would get more than {due} %") });
+        }
+        if status.hold.is_some() && raised(&canary) {
+            breaches.push(Breach { invariant: "S7", message: format!("{canary} would get more while it is held") });
+        }
+    }
+    breaches
+}
+
+/// Version to share in parts of a million.
+fn shares(observed: &ObservedCell, route: &DesiredRoute) -> BTreeMap<Version, i64> {
+    let total: i64 = route.groups.iter().map(|group| i64::from(group.weight)).sum();
+    let mut shares = BTreeMap::new();
+    let Some(status) = observed.cell.status.as_ref().or(None) else { return shares };
+    let selector = status
+        .rollout
+        .as_ref()
+        .filter(|rollout| rollout.finished_at.is_none())
+        .map(|rollout| &rollout.selector)
+        .or_else(|| selector(observed));
+    let Some(selector) = selector else { return shares };
+    for group in route.groups.iter().filter(|group| group.weight > 0) {
+        let object = observed.groups.iter().find(|object| object.name == group.name);
+        let label = object.and_then(|object| selector.version_labels().find_map(|label| object.labels.get(label)));
+        if let Some(version) = label.and_then(|label| version::parse(label).ok()) {
+            *shares.entry(version).or_insert(0) += i64::from(group.weight).saturating_mul(1_000_000) / total.max(1);
+        }
+    }
+    shares
+}
+
+fn selector(observed: &ObservedCell) -> Option<&okra_api::TargetGroupSelector> {
+    let ingress = &observed.cell.spec.ingress;
+    ingress
+        .aws_application_load_balancer
+        .as_ref()
+        .map(|alb| &alb.target_group_selector)
+        .or_else(|| ingress.local.as_ref().map(|local| &local.target_group_selector))
+}

@@ -1,0 +1,316 @@
+//! What the Cell says of itself: phase, message, conditions, target groups.
+
+use jiff::Timestamp;
+use okra_api::{
+    Cell, RouteOutcome,
+    cell_status::{CellPhase, RolloutOutcome, TargetGroupState},
+    condition::{self, Condition, NewCondition, reason},
+};
+
+use super::{
+    check::Breach,
+    observed::{DesiredRoute, ObservedCell},
+    plan::{Action, Note, Plan, PlanReport, Planner},
+    validated::FieldError,
+};
+
+/// The plan for a Cell that cannot be acted on: nothing moves, and the Cell says why.
+pub(super) fn invalid(observed: &ObservedCell, errors: &[FieldError], now: Timestamp) -> Plan {
+    let text: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    cannot_act(&observed.cell, condition::VALID, reason::INVALID_SPEC, text.join("; "), now)
+}
+
+/// The plan for a Cell whose router is not there.
+pub(super) fn unsupported(observed: &ObservedCell, now: Timestamp) -> Plan {
+    let type_ = observed.cell.spec.ingress.type_;
+    let text = format!(
+        "spec.ingress.type: there is no router for {type_:?} here: Local needs the directory store (--store dir:PATH), \
+         AWSApplicationLoadBalancer is there on both stores"
+    );
+    cannot_act(&observed.cell, condition::VALID, reason::UNSUPPORTED_INGRESS, text, now)
+}
+
+/// The plan for a Cell whose surroundings cannot be acted on (an object in the way, one that cannot be read): nothing
+/// moves, and the Cell says why.
+pub fn refuse(cell: &Cell, why: String, now: Timestamp) -> Plan {
+    cannot_act(cell, condition::VALID, reason::MALFORMED, why, now)
+}
+
+fn cannot_act(cell: &Cell, type_: &str, why: &'static str, text: String, now: Timestamp) -> Plan {
+    let mut status = cell.status.clone().unwrap_or_default();
+    let generation = cell.metadata.generation;
+    let changed = status.message != text;
+    status.observed_generation = generation;
+    status.phase = Some(CellPhase::Degraded);
+    status.message.clone_from(&text);
+    for (type_, value) in [(type_, false), (condition::READY, false), (condition::DEGRADED, true)] {
+        let new = NewCondition { type_, status: Some(value), reason: why, message: text.clone() };
+        condition::set(&mut status.conditions, now, generation, new);
+    }
+    let notes = if changed { vec![Note { warning: true, reason: why, message: text.clone() }] } else { Vec::new() };
+    let report = PlanReport { headline: text.clone(), waits: vec![text] };
+    Plan { actions: Vec::new(), status, report, notes, wake_at: None }
+}
+
+/// A plan that broke an invariant: nothing of it is carried out.
+pub(super) fn breached(observed: &ObservedCell, plan: Plan, breaches: &[Breach], now: Timestamp) -> Plan {
+    let text: Vec<String> = breaches.iter().map(|breach| format!("{}: {}", breach.invariant, breach.message)).collect();
+    let text = format!("a plan was refused because it broke an invariant, please report it: {}", text.join("; "));
+    drop(plan);
+    cannot_act(&observed.cell, condition::READY, reason::INVARIANT_BREACH, text, now)
+}
+
+impl Planner<'_> {
+    /// Puts the plan together.
+    pub fn conclude(mut self) -> Plan {
+        self.status.observed_generation = self.observed.cell.metadata.generation;
+        self.status.desired_version =
+            self.moving().map(|rollout| rollout.version.clone()).or_else(|| self.status.stable_version.clone());
+        self.status.blocked_versions = {
+            let mut blocked = self.blocked.clone();
+            blocked.sort();
+            blocked.dedup();
+            blocked.iter().map(ToString::to_string).collect()
+        };
+        self.note_foreign_edit();
+        self.wait_for_rebalancing();
+        let overdue = self.is_overdue();
+        self.status.phase = Some(self.phase(overdue));
+        let headline = self.headline();
+        self.status.message = self.waits.first().map_or_else(|| headline.clone(), |wait| wait.text.clone());
+        self.status.target_groups = self.target_group_states();
+        self.set_conditions(overdue);
+        let waits = self.waits.iter().map(|wait| wait.text.clone()).collect();
+        let report = PlanReport { headline, waits };
+        Plan { actions: self.actions, status: self.status, report, notes: self.notes, wake_at: self.wake_at }
+    }
+
+    /// At rest too the weights are only right once the load balancer said so.
+    fn wait_for_rebalancing(&mut self) {
+        let writes = self.actions.iter().any(|action| matches!(action, Action::WriteRoute(_)));
+        let pending = writes || self.route().is_some_and(|route| !route.is_verified());
+        if pending
+            && self.stable().is_some()
+            && self.rollout().is_none()
+            && self.status.hold.is_none()
+            && self.waits.is_empty()
+        {
+            self.wait_for_route();
+        }
+    }
+
+    fn is_foreign(&self) -> bool {
+        self.route().is_some_and(|route| route.outcome() == Some(RouteOutcome::Foreign)) && self.overwrite.is_none()
+    }
+
+    fn note_foreign_edit(&mut self) {
+        if !self.is_foreign() {
+            return;
+        }
+        let difference =
+            self.route().and_then(|route| route.status.foreign.as_ref()).map(|foreign| foreign.difference.clone());
+        let text = format!(
+            "somebody else changed the rule ({}): okractl resume --accept-weights keeps it, okractl resume --restore writes it back",
+            difference.unwrap_or_default()
+        );
+        let wait = super::plan::Wait { reason: reason::FOREIGN_EDIT, text, deadline: false };
+        self.waits.insert(0, wait);
+    }
+
+    /// Keeps the time since when machines are waited for, and tells whether it is over the deadline.
+    fn is_overdue(&mut self) -> bool {
+        if !self.waits.iter().any(|wait| wait.deadline) {
+            self.status.waiting_since = None;
+            return false;
+        }
+        let since = *self.status.waiting_since.get_or_insert(self.now);
+        let deadline = self.spec.progress_deadline;
+        if self.now.duration_since(since) >= deadline {
+            return true;
+        }
+        if let Ok(at) = since.checked_add(deadline) {
+            self.wake(at);
+        }
+        false
+    }
+
+    fn phase(&self, overdue: bool) -> CellPhase {
+        let degraded = [reason::NO_TARGET_GROUPS, reason::CAPACITY_EXCEEDED, reason::REFUSED, reason::NOTHING_HEALTHY];
+        let last = self.status.rollout.as_ref().filter(|rollout| rollout.finished_at.is_some());
+        let failed = last
+            .is_some_and(|rollout| matches!(rollout.outcome, Some(RolloutOutcome::Failed | RolloutOutcome::Aborted)));
+        if self.is_winding_back() {
+            CellPhase::RollingBack
+        } else if overdue || self.waits.iter().any(|wait| degraded.contains(&wait.reason)) {
+            CellPhase::Degraded
+        } else if self.is_paused() {
+            CellPhase::Paused
+        } else if self.is_rollback() {
+            CellPhase::RollingBack
+        } else if self.moving().is_some() || self.waits.iter().any(|wait| wait.reason == reason::WAITING_FOR_ROUTE) {
+            CellPhase::Progressing
+        } else if self.stable().is_none() {
+            CellPhase::Pending
+        } else if failed {
+            CellPhase::Failed
+        } else {
+            CellPhase::Healthy
+        }
+    }
+
+    fn is_paused(&self) -> bool {
+        let in_pause_step = self.moving().is_some() && self.waits.iter().any(|wait| wait.reason == reason::PAUSE_STEP);
+        let suspended = self.moving().is_some() && self.spec.suspend;
+        self.status.hold.is_some() || self.is_foreign() || in_pause_step || suspended
+    }
+
+    fn headline(&self) -> String {
+        match (self.rollout(), &self.status.stable_version) {
+            (Some(rollout), stable) if rollout.outcome.is_none() => {
+                let from = stable.as_ref().map(|stable| format!(" from {stable}")).unwrap_or_default();
+                format!("rolls out {}{from}: {}, {} % of the traffic", rollout.version, self.step_words(), self.share)
+            }
+            (Some(rollout), Some(stable)) => {
+                format!("takes the traffic of {} back to {stable}: {}", rollout.version, rollout.reason)
+            }
+            (_, Some(stable)) => format!("{stable} serves"),
+            (_, None) => "nothing serves yet".to_owned(),
+        }
+    }
+
+    /// The route as it will be asked for.
+    fn asked(&self) -> Option<&DesiredRoute> {
+        let written = self
+            .actions
+            .iter()
+            .find_map(|action| if let Action::WriteRoute(route) = action { Some(&**route) } else { None });
+        written.or_else(|| self.route().map(|route| &route.desired))
+    }
+
+    fn target_group_states(&self) -> Vec<TargetGroupState> {
+        let asked = self.asked();
+        let at_start = self.status.rollout.as_ref().map(|rollout| &rollout.healthy_at_start);
+        let state = |group: &super::VersionedGroup| {
+            let health = self.route().and_then(|route| route.health(&group.name));
+            TargetGroupState {
+                name: group.name.clone(),
+                version: group.version.to_string(),
+                weight: self.route().and_then(|route| {
+                    route.status.weights.iter().find(|weight| weight.id == group.id).map(|weight| weight.weight)
+                }),
+                desired_weight: asked.and_then(|route| route.weight(&group.name)),
+                healthy_targets: health.map(|health| health.healthy),
+                total_targets: health.map(|health| health.total),
+                healthy_at_start: at_start.and_then(|counts| counts.get(&group.name)).copied(),
+                read_at: health.map(|health| health.read_at),
+            }
+        };
+        let mut states: Vec<TargetGroupState> = self.grouping.all().map(state).collect();
+        states.truncate(128);
+        states
+    }
+
+    fn set_conditions(&mut self, overdue: bool) {
+        let (now, generation) = (self.now, self.observed.cell.metadata.generation);
+        let first = self.waits.first().cloned();
+        let phase = self.status.phase;
+        let text = self.status.message.clone();
+        let because = |fallback: &'static str| first.as_ref().map_or(fallback, |wait| wait.reason);
+        let moving = matches!(phase, Some(CellPhase::Progressing | CellPhase::RollingBack));
+        let settled = self.route().is_some_and(super::ObservedRoute::is_verified)
+            && !self.actions.iter().any(|action| matches!(action, Action::WriteRoute(_)));
+        let ready = settled && matches!(phase, Some(CellPhase::Healthy | CellPhase::Failed));
+        let degraded = phase == Some(CellPhase::Degraded);
+        let paused = phase == Some(CellPhase::Paused);
+        let left_out = self.grouping.left_out.join("; ");
+        let (rollback_ready, rollback_reason, rollback_text) = self.rollback_ready();
+        let degraded_reason = if overdue { reason::PROGRESS_DEADLINE_EXCEEDED } else { because(reason::AS_DESIRED) };
+        let (verified, verified_text) = self.traffic_verified();
+        let conditions: [(&str, Option<bool>, &str, String); 7] = [
+            (
+                condition::VALID,
+                Some(left_out.is_empty()),
+                if left_out.is_empty() { reason::AS_DESIRED } else { reason::INVALID_TARGET_GROUPS },
+                left_out,
+            ),
+            (
+                condition::READY,
+                Some(ready),
+                if ready { reason::AS_DESIRED } else { because(reason::ROLLING_OUT) },
+                text.clone(),
+            ),
+            (
+                condition::PROGRESSING,
+                Some(moving),
+                if moving { reason::ROLLING_OUT } else { because(reason::AS_DESIRED) },
+                text.clone(),
+            ),
+            (
+                condition::TRAFFIC_VERIFIED,
+                verified,
+                if verified == Some(true) { reason::AS_DESIRED } else { because(reason::WAITING_FOR_ROUTE) },
+                verified_text,
+            ),
+            (
+                condition::PAUSED,
+                Some(paused),
+                if paused { because(reason::PAUSE_STEP) } else { reason::AS_DESIRED },
+                if paused { text.clone() } else { String::new() },
+            ),
+            (
+                condition::DEGRADED,
+                Some(degraded),
+                if degraded { degraded_reason } else { reason::AS_DESIRED },
+                if degraded { text } else { String::new() },
+            ),
+            (condition::ROLLBACK_READY, rollback_ready, rollback_reason, rollback_text),
+        ];
+        let list: &mut Vec<Condition> = &mut self.status.conditions;
+        for (type_, status, reason, message) in conditions {
+            condition::set(list, now, generation, NewCondition { type_, status, reason, message });
+        }
+    }
+
+    fn traffic_verified(&self) -> (Option<bool>, String) {
+        let Some(route) = self.route() else { return (None, "there is no rule yet".to_owned()) };
+        match route.outcome() {
+            Some(RouteOutcome::Verified) if !route.desired.groups.is_empty() => {
+                (Some(true), "the load balancer answered with the weights that are asked for".to_owned())
+            }
+            Some(outcome) if !route.status.message.is_empty() => {
+                (Some(false), format!("{outcome:?}: {}", route.status.message))
+            }
+            _ => (Some(false), "the load balancer has not answered with the weights that are asked for".to_owned()),
+        }
+    }
+
+    /// Whether the version before could take the traffic back now.
+    fn rollback_ready(&self) -> (Option<bool>, &'static str, String) {
+        let Some(rollout) = self.status.rollout.as_ref() else {
+            return (Some(false), reason::NO_PREVIOUS_VERSION, "there was no version before".to_owned());
+        };
+        let before = rollout.previous_version.as_deref().and_then(|text| crate::version::parse(text).ok());
+        let Some(before) = before else {
+            return (Some(false), reason::NO_PREVIOUS_VERSION, "there was no version before".to_owned());
+        };
+        let groups = self.grouping.of(&before);
+        let attached = groups.iter().filter(|group| self.current(group).is_some()).count();
+        if attached == 0 {
+            return (Some(false), reason::NO_PREVIOUS_VERSION, format!("{before} is not attached any more"));
+        }
+        let reading = |group: &super::VersionedGroup| {
+            self.route().and_then(|route| route.health(&group.name)).map(|health| health.healthy)
+        };
+        let healthy: Option<u32> = groups.iter().map(reading).sum();
+        let at_start: u32 = rollout.healthy_at_start.values().sum();
+        match healthy {
+            None => (None, reason::WAITING_FOR_HEALTH, format!("the health of {before} was not read yet")),
+            Some(healthy) if healthy > 0 && healthy >= at_start => {
+                (Some(true), reason::AS_DESIRED, format!("{before}: {healthy} of {at_start} healthy"))
+            }
+            Some(healthy) => {
+                (Some(false), reason::PREVIOUS_VERSION_SHRUNK, format!("{before}: {healthy} of {at_start} healthy"))
+            }
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Target groups by version.
+
+use std::collections::BTreeMap;
+
+use okra_api::TargetGroupSelector;
+
+use super::observed::ObservedGroup;
+use crate::version::{self, Version};
+
+/// A target group that can be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VersionedGroup {
+    /// Its name.
+    pub name: String,
+    /// The router's id of it.
+    pub id: String,
+    /// Its version.
+    pub version: Version,
+    /// Whether a person drains it.
+    pub drained: bool,
+    /// Path that an embedded balancer asks for.
+    pub health_path: Option<String>,
+}
+
+/// The selected target groups by version, and those that are left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grouping {
+    /// Version to its groups, by name.
+    by_version: BTreeMap<Version, Vec<VersionedGroup>>,
+    /// What is left out and why: one sentence each, sorted.
+    pub left_out: Vec<String>,
+}
+
+impl Grouping {
+    /// Groups what the selector selects. A group with a bad or missing version or without a usable id is left
+    /// out, and so is every group whose id stands under two versions; one id twice under one version counts once.
+    pub fn new(groups: &[ObservedGroup], selector: &TargetGroupSelector) -> Self {
+        let mut grouping = Self::default();
+        let mut usable: Vec<VersionedGroup> = Vec::new();
+        let mut selected: Vec<&ObservedGroup> = groups.iter().filter(|group| selector.matches(&group.labels)).collect();
+        selected.sort_by(|a, b| a.name.cmp(&b.name));
+        for group in selected {
+            match usable_group(group, selector) {
+                Ok(group) => usable.push(group),
+                Err(why) => grouping.left_out.push(format!("{}: {why}", group.name)),
+            }
+        }
+        let mut seen: BTreeMap<String, Vec<(Version, String)>> = BTreeMap::new();
+        for group in &usable {
+            seen.entry(group.id.clone()).or_default().push((group.version.clone(), group.name.clone()));
+        }
+        for group in usable {
+            let others = seen.get(&group.id).map(Vec::as_slice).unwrap_or_default();
+            let clash = others.iter().find(|(version, _)| *version != group.version);
+            let first = others.first().is_none_or(|(_, name)| *name == group.name);
+            if let Some((version, name)) = clash {
+                grouping.left_out.push(format!("{}: the same target group is {name} of version {version}", group.name));
+            } else if first {
+                grouping.by_version.entry(group.version.clone()).or_default().push(group);
+            } else {
+                let original = others.first().map_or("", |(_, name)| name.as_str());
+                grouping.left_out.push(format!("{}: the same target group as {original}", group.name));
+            }
+        }
+        grouping.left_out.sort();
+        grouping
+    }
+
+    /// The groups of a version, by name.
+    pub fn of(&self, version: &Version) -> &[VersionedGroup] {
+        self.by_version.get(version).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Every version that has groups, the highest first.
+    pub fn versions(&self) -> impl Iterator<Item = &Version> {
+        self.by_version.keys().rev()
+    }
+
+    /// Every usable group.
+    pub fn all(&self) -> impl Iterator<Item = &VersionedGroup> {
+        self.by_version.values().flatten()
+    }
+
+    /// A group by name.
+    pub fn by_name(&self, name: &str) -> Option<&VersionedGroup> {
+        self.all().find(|group| group.name == name)
+    }
+
+    /// A group by the router's id of it.
+    pub fn by_id(&self, id: &str) -> Option<&VersionedGroup> {
+        self.all().find(|group| group.id == id)
+    }
+}
+
+fn usable_group(group: &ObservedGroup, selector: &TargetGroupSelector) -> Result<VersionedGroup, String> {
+    let id = group.id.clone()?;
+    let label = selector.version_labels().find_map(|label| group.labels.get(label));
+    let Some(label) = label else {
+        let labels: Vec<&str> = selector.version_labels().collect();
+        return Err(format!("has no version: set the label {}", labels.join(" or ")));
+    };
+    let version = version::parse(label).map_err(|error| format!("has a bad version: {error}"))?;
+    Ok(VersionedGroup {
+        name: group.name.clone(),
+        id,
+        version,
+        drained: group.drained,
+        health_path: group.health_path.clone(),
+    })
+}

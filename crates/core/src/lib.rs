@@ -1,0 +1,8 @@
+//! The brain of Okra: it decides, from what was observed and what time it is. No IO, no clock, no randomness.
+//!
+//! [`cell`] decides where the traffic of a Cell should go; [`route`] decides what to say to the load
+//! balancer so that it goes there. Both are total functions over plain data.
+
+pub mod cell;
+pub mod route;
+pub mod version;

@@ -1,0 +1,51 @@
+//! What to do when the router was not read: often nothing at all. A route at rest costs no call.
+
+use jiff::Timestamp;
+use okra_api::route::RouteOutcome;
+
+use super::{
+    RECHECK, RouteInput, RoutePlan,
+    gate::{self, Floor, Gate, age},
+    outcome,
+};
+use crate::route::Lane;
+
+pub(super) fn plan(input: &RouteInput, now: Timestamp) -> RoutePlan {
+    let Some(look) = input.last_look.filter(|_| input.same_generation()) else {
+        return outcome::observe(input, Lane::Verify);
+    };
+    match input.previous.outcome {
+        Some(RouteOutcome::Verified) => verified(input, look, now),
+        Some(RouteOutcome::Refused | RouteOutcome::Foreign) if age(look, now) < RECHECK => {
+            outcome::unchanged(input, look.checked_add(RECHECK).ok())
+        }
+        Some(RouteOutcome::Refused | RouteOutcome::Foreign) => outcome::observe(input, Lane::Drift),
+        Some(RouteOutcome::NotYet) if !input.waits_for.is_empty() && age(look, now) < input.drift_interval => {
+            waiting(input, now)
+        }
+        Some(RouteOutcome::NotYet) | None => outcome::observe(input, Lane::Verify),
+    }
+}
+
+/// The rule held the intent at the last look.
+fn verified(input: &RouteInput, look: Timestamp, now: Timestamp) -> RoutePlan {
+    if age(look, now) >= input.drift_interval {
+        return outcome::observe(input, Lane::Drift);
+    }
+    let polls = gate::polls(input, now);
+    if !polls.is_empty() {
+        return outcome::ask(input, polls, Lane::Verify);
+    }
+    outcome::resting(input, look, now)
+}
+
+/// Only health was missing at the last look: no need to read the rule before it is there.
+fn waiting(input: &RouteInput, now: Timestamp) -> RoutePlan {
+    // As at that look: where nothing was attached, health could not be seen.
+    let floor = if input.previous.weights.is_empty() { Floor::Registered } else { Floor::Healthy };
+    match gate::gate(input, &input.waits_for, floor, now) {
+        Gate::Ask(ids) => outcome::ask(input, ids, Lane::Verify),
+        Gate::Shut(message, ids) => outcome::waits_for_health(input, now, message, ids),
+        Gate::Open | Gate::Gone(_) => outcome::observe(input, Lane::Verify),
+    }
+}
