@@ -1,0 +1,17 @@
+//! The ports of Okra: what the controllers ask of the world.
+//!
+//! Adapters implement these traits (Kubernetes, a directory, AWS, the embedded balancer); controllers
+//! know only them. Fakes for tests live in `testing`, behind the feature of that name.
+
+pub mod backend;
+pub mod object;
+pub mod ports;
+pub mod router;
+pub mod store;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+
+pub use backend::{Backend, BackendError, Deletion, Key, Kind, WatchEvent};
+pub use ports::{Clock, DecisionLog, Entropy, EventNote, EventSink, Leadership, NoDecisionLog, NotLeader};
+pub use router::{CallContext, Disposition, RouterError, RouterErrorKind, TrafficRouter};
+pub use store::{Cache, ChangeStream, Changed, Lookup, Malformed, Namespaces, Store, Stored};

@@ -1,0 +1,13 @@
+//! Fakes of the ports, for tests and the simulator: deterministic, in memory, with faults on demand.
+
+mod fakes;
+mod faults;
+mod memory;
+mod router;
+
+pub use self::{
+    fakes::{AlwaysLeader, FixedClock, RecordingEvents, SeededEntropy},
+    faults::{Call, CallVerb, Fault},
+    memory::MemoryBackend,
+    router::{AppliedChange, FakeRouter, FakeRule, RouterFault, RouterVerb},
+};
