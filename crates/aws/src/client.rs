@@ -1,0 +1,67 @@
+//! SDK clients: one for each region and role.
+
+use std::collections::BTreeMap;
+
+use aws_config::{AppName, BehaviorVersion, Region, SdkConfig, retry::RetryConfig, sts::AssumeRoleProvider};
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_elasticloadbalancingv2::{Client, config::Builder};
+use tokio::sync::Mutex;
+
+/// Name of assumed-role sessions, as it stands in CloudTrail.
+const SESSION_NAME: &str = "okra";
+
+type RegionAndRole = (String, Option<String>);
+
+/// The clients of this process.
+#[derive(Debug)]
+pub(crate) struct Clients {
+    endpoint_url: Option<String>,
+    credentials: Option<SharedCredentialsProvider>,
+    known: Mutex<BTreeMap<RegionAndRole, Client>>,
+}
+
+impl Clients {
+    /// Clients of an endpoint (`None`: AWS's, or what the SDK's variables say), with these credentials (`None`: the
+    /// SDK's standard chain).
+    pub fn new(endpoint_url: Option<String>, credentials: Option<SharedCredentialsProvider>) -> Self {
+        Self { endpoint_url, credentials, known: Mutex::default() }
+    }
+
+    /// The client of a region and a role.
+    pub async fn get(&self, region: &str, role: Option<&str>) -> Client {
+        let key = (region.to_owned(), role.map(str::to_owned));
+        let mut known = self.known.lock().await;
+        if let Some(client) = known.get(&key) {
+            return client.clone();
+        }
+        let client = self.build(region, role).await;
+        known.insert(key, client.clone());
+        client
+    }
+
+    async fn build(&self, region: &str, role: Option<&str>) -> Client {
+        let config = self.load(region).await;
+        let mut builder = Builder::from(&config);
+        if let Some(role) = role {
+            let provider =
+                AssumeRoleProvider::builder(role).session_name(SESSION_NAME).configure(&config).build().await;
+            builder = builder.credentials_provider(provider);
+        }
+        // A repeated write is decided by whoever holds the lease then, never by the SDK (safety.md S9).
+        Client::from_conf(builder.retry_config(RetryConfig::disabled()).build())
+    }
+
+    async fn load(&self, region: &str) -> SdkConfig {
+        let mut loader = aws_config::defaults(BehaviorVersion::latest()).region(Region::new(region.to_owned()));
+        if let Ok(name) = AppName::new("okra") {
+            loader = loader.app_name(name);
+        }
+        if let Some(url) = &self.endpoint_url {
+            loader = loader.endpoint_url(url);
+        }
+        if let Some(credentials) = &self.credentials {
+            loader = loader.credentials_provider(credentials.clone());
+        }
+        loader.load().await
+    }
+}

@@ -1,0 +1,27 @@
+//! AWS behind Okra's ports: load balancer rules, target health, and one prioritised limiter per account and region.
+//!
+//! [`AlbRouter`] is the `TrafficRouter` of Application Load Balancers. Around it: [`RateLimits`] says whether calls
+//! are kept under AWS's published rates, [`Admission`] is the pure part of that decision, and [`AwsMetrics`] counts
+//! the calls for whoever exports them.
+
+mod actions;
+mod arn;
+mod client;
+mod conditions;
+mod error;
+mod limiter;
+mod listener;
+mod memory;
+mod metrics;
+mod operation;
+mod redact;
+mod router;
+mod session;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+pub use limiter::{Admission, Budget, CallKind, Limiter, Limits, Permit, RateLimits, WaitedTooLong};
+pub use metrics::{AwsMetrics, Wait};
+pub use router::{AlbRouter, AlbRouterConfig};

@@ -1,0 +1,123 @@
+//! The router of Application Load Balancers.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use jiff::SignedDuration;
+use okra_core::route::{Capabilities, Change, GroupHealth, Intent, Lane, Observed, ObservedRule};
+use okra_provider::{CallContext, RouterError, TrafficRouter};
+
+use crate::{
+    actions::{MAX_GROUPS, MAX_WEIGHT},
+    client::Clients,
+    limiter::{Limiters, RateLimits},
+    listener::SharedReadings,
+    memory::Memory,
+    metrics::AwsMetrics,
+    session::Session,
+};
+
+/// How long after AWS's answer a change may take to reach the data path. AWS gives no number: "the changes do not
+/// take effect immediately".
+const SETTLE: SignedDuration = SignedDuration::from_secs(60);
+
+/// Settings of an [`AlbRouter`].
+#[derive(Clone, Debug)]
+pub struct AlbRouterConfig {
+    /// Where AWS is; `None`: AWS itself, or what `AWS_ENDPOINT_URL` and
+    /// `AWS_ENDPOINT_URL_ELASTIC_LOAD_BALANCING_V2` say.
+    pub endpoint_url: Option<String>,
+    /// Whether calls are kept under AWS's rates.
+    pub rate_limits: RateLimits,
+    /// How long after AWS's answer a change may take to reach the data path; 60 s unless set.
+    pub settle: SignedDuration,
+    /// Where calls are counted.
+    pub metrics: Arc<AwsMetrics>,
+}
+
+impl Default for AlbRouterConfig {
+    fn default() -> Self {
+        Self { endpoint_url: None, rate_limits: RateLimits::default(), settle: SETTLE, metrics: Arc::default() }
+    }
+}
+
+/// Listener rules of Application Load Balancers, and the health of their target groups.
+///
+/// A rule is found by its tags. One that is where it should be costs one call to read; readings for
+/// [`Lane::Drift`] share one reading of the listener for 10 s. Nothing is written to a rule without the tags of the
+/// intent, except the tags themselves when the intent allows to adopt it.
+#[derive(Debug)]
+pub struct AlbRouter {
+    pub(crate) clients: Clients,
+    pub(crate) limiters: Limiters,
+    pub(crate) memory: Memory,
+    pub(crate) readings: SharedReadings,
+    pub(crate) metrics: Arc<AwsMetrics>,
+    settle: SignedDuration,
+}
+
+impl AlbRouter {
+    /// A router with credentials of the SDK's standard chain: environment, profile, web identity (IRSA), pod
+    /// identity, instance role. Nothing is called before it is asked for something.
+    pub fn new(config: AlbRouterConfig) -> Self {
+        Self::build(config, None)
+    }
+
+    /// A router with these credentials instead of the standard chain's; an intent's role is assumed with them.
+    pub fn with_credentials(config: AlbRouterConfig, credentials: SharedCredentialsProvider) -> Self {
+        Self::build(config, Some(credentials))
+    }
+
+    fn build(config: AlbRouterConfig, credentials: Option<SharedCredentialsProvider>) -> Self {
+        Self {
+            clients: Clients::new(config.endpoint_url, credentials),
+            limiters: Limiters::new(config.rate_limits),
+            memory: Memory::default(),
+            readings: SharedReadings::default(),
+            metrics: config.metrics,
+            settle: config.settle,
+        }
+    }
+
+    /// All rules of the intent's listener but the default one, with their tags. Shares the reading that
+    /// `observe` uses for [`Lane::Drift`]: one DescribeRules in 10 s, and tags where they were not read in the last
+    /// hour.
+    pub async fn observe_listener(
+        &self,
+        intent: &Intent,
+        call: &CallContext,
+    ) -> Result<Vec<ObservedRule>, RouterError> {
+        Session::begin(self, intent, call).await?.observe_listener().await
+    }
+}
+
+#[async_trait]
+impl TrafficRouter for AlbRouter {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            max_groups: MAX_GROUPS,
+            max_weight: MAX_WEIGHT,
+            settle: self.settle,
+            // Weights count for each request, also on a connection that was open before.
+            keeps_connections: false,
+            sees_health: true,
+        }
+    }
+
+    async fn observe(&self, intent: &Intent, call: &CallContext) -> Result<Observed, RouterError> {
+        let session = Session::begin(self, intent, call).await?;
+        match call.lane {
+            Lane::Drift => session.observe_shared().await,
+            _ => session.observe().await,
+        }
+    }
+
+    async fn apply(&self, intent: &Intent, change: &Change, call: &CallContext) -> Result<(), RouterError> {
+        Session::begin(self, intent, call).await?.apply(change).await
+    }
+
+    async fn health(&self, intent: &Intent, group: &str, call: &CallContext) -> Result<GroupHealth, RouterError> {
+        Session::begin(self, intent, call).await?.health(group).await
+    }
+}

@@ -1,0 +1,8 @@
+//! The router against scripted answers: which requests go out, word for word, and what becomes of the answers.
+
+mod aws;
+mod credentials;
+mod errors;
+mod reads;
+mod shared;
+mod writes;
