@@ -1,0 +1,210 @@
+//! S8: a weight step counts as done only after a read of the load balancer showed its weights.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+use crate::Violation;
+use crate::record::{Entry, Event, ObjectSeen, Record};
+use crate::rules::{Rules, plain};
+
+/// Kubernetes times may be whole seconds.
+const ROUNDING: SignedDuration = SignedDuration::from_secs(1);
+
+/// What is known of a Cell's rollout from the objects seen so far.
+#[derive(Debug, Default)]
+struct Progress {
+    id: String,
+    index: usize,
+    request: Option<String>,
+    skips_all: bool,
+}
+
+pub(crate) fn steps_are_read_back(record: &Record, rules: &Rules) -> Vec<Violation> {
+    let mut cells: BTreeMap<String, Progress> = BTreeMap::new();
+    let mut found = Vec::new();
+    for (position, entry) in record.entries.iter().enumerate() {
+        let Event::Object(seen) = &entry.event else { continue };
+        if seen.kind != "Cell" {
+            continue;
+        }
+        let key = format!("{}/{}", seen.namespace, seen.name);
+        let earlier = record.entries.get(..position).unwrap_or_default();
+        let progress = cells.entry(key.clone()).or_default();
+        for text in advance(progress, seen, &key, earlier, rules) {
+            found.push(Violation { invariant: "S8", seq: entry.seq, text });
+        }
+    }
+    found
+}
+
+fn advance(progress: &mut Progress, seen: &ObjectSeen, key: &str, earlier: &[Entry], rules: &Rules) -> Vec<String> {
+    let status = seen.object.get("status").unwrap_or(&Value::Null);
+    let rollout = status.get("rollout").unwrap_or(&Value::Null);
+    let (Some(id), Some(index)) = (text(rollout, "id"), rollout.get("currentStepIndex").and_then(Value::as_u64)) else {
+        return Vec::new();
+    };
+    let index = usize::try_from(index).unwrap_or(usize::MAX);
+    if progress.id != id {
+        // Requests made before this rollout skip none of its steps.
+        *progress = Progress { id: id.to_owned(), request: progress.request.take(), ..Progress::default() };
+    }
+    let promoted = promoted(progress, status, seen);
+    let from = std::mem::replace(&mut progress.index, index);
+    if promoted || progress.skips_all {
+        return Vec::new();
+    }
+    let shares = shares(rollout, &seen.object);
+    let passed = shares.iter().enumerate().filter(|(step, _)| (from..index).contains(step));
+    passed
+        .filter_map(|(step, share)| share.map(|share| (step, share)))
+        .filter(|(_, share)| !was_read(*share, key, rollout, earlier, rules))
+        .map(|(step, share)| {
+            format!("cell {key}: step {step} counts as done, and no read showed the canary at {share} %")
+        })
+        .collect()
+}
+
+/// Whether a person's promotion explains that steps were passed.
+fn promoted(progress: &mut Progress, status: &Value, seen: &ObjectSeen) -> bool {
+    let request = status.get("lastRequest").unwrap_or(&Value::Null);
+    let Some(id) = text(request, "id") else { return false };
+    if progress.request.as_deref() == Some(id) {
+        return false;
+    }
+    progress.request = Some(id.to_owned());
+    let accepted = request.get("accepted").and_then(Value::as_bool).unwrap_or(true);
+    if text(request, "verb") != Some("promote") || !accepted {
+        return false;
+    }
+    let annotation = seen
+        .object
+        .pointer("/metadata/annotations")
+        .and_then(|annotations| text(annotations, okra_api::names::REQUEST_ANNOTATION))
+        .and_then(|json| serde_json::from_str::<Value>(json).ok())
+        .unwrap_or_default();
+    progress.skips_all = annotation.pointer("/args/full").is_some();
+    true
+}
+
+/// The canary share that each step asks for, in percent; `None` for steps that set no weight.
+fn shares(rollout: &Value, cell: &Value) -> Vec<Option<i64>> {
+    let own = rollout.get("steps").and_then(Value::as_array);
+    let spec = cell.pointer("/spec/updateStrategy/canary/steps").and_then(Value::as_array);
+    let mut share = 0;
+    let steps = own.or(spec).into_iter().flatten();
+    steps
+        .map(|step| {
+            let number = |name: &str| step.get(name).and_then(Value::as_i64);
+            share = number("setWeight").or_else(|| number("stepWeight").map(|add| (share + add).min(100)))?;
+            Some(share)
+        })
+        .collect()
+}
+
+/// Whether okra read the Cell's rule with the canary at `share` since the rollout began and before the step ended.
+fn was_read(share: i64, key: &str, rollout: &Value, earlier: &[Entry], rules: &Rules) -> bool {
+    let Some(canary) = text(rollout, "version").map(plain) else { return false };
+    let time = |name: &str| text(rollout, name).and_then(|at| at.parse::<Timestamp>().ok());
+    let begun = time("startedAt").unwrap_or(Timestamp::MIN);
+    // The next step's beginning is this one's end, however late the watch told of it.
+    let ended = time("stepStartedAt").and_then(|at| at.checked_add(ROUNDING).ok()).unwrap_or(Timestamp::MAX);
+    let reads =
+        earlier.iter().filter(|entry| entry.at <= ended && entry.at.checked_add(ROUNDING).is_ok_and(|at| at >= begun));
+    reads
+        .filter_map(|entry| match &entry.event {
+            Event::Call(call) if rules.is_ours(call) && call.error.is_none() => Some(&call.answered),
+            _ => None,
+        })
+        .flatten()
+        .filter_map(|rule| rules.cell_of(rule).filter(|(cell, _)| *cell == key).map(|(_, cell)| (rule, cell)))
+        .any(|(rule, cell)| {
+            let sums = cell.by_version(&rule.weights);
+            let total: i64 = sums.values().sum();
+            let held = sums.get(canary.as_str());
+            total > 0 && held.is_some_and(|held| held * 100 == share * total)
+        })
+}
+
+fn text<'a>(value: &'a Value, name: &str) -> Option<&'a str> {
+    value.get(name).and_then(Value::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::fixture::{A, B, Builder, rules};
+    use crate::judge;
+
+    fn started() -> Builder {
+        let mut builder = Builder::default();
+        builder.create(&[(A, 100)]);
+        for group in [A, B] {
+            builder.health(group, 2, 2);
+        }
+        builder.modify(&[(A, 100), (B, 0)]);
+        builder.cell(0, &json!({}));
+        builder.modify(&[(A, 80), (B, 20)]);
+        builder
+    }
+
+    fn breaches(builder: &Builder) -> Vec<&'static str> {
+        judge(&builder.record(), &rules()).iter().map(|violation| violation.invariant).collect()
+    }
+
+    #[test]
+    fn a_step_that_was_read_back_passes() {
+        let mut builder = started();
+        builder.read();
+        builder.cell(1, &json!({}));
+        assert!(breaches(&builder).is_empty());
+    }
+
+    #[test]
+    fn a_step_without_a_reading_is_flagged() {
+        let mut builder = started();
+        builder.cell(1, &json!({}));
+        builder.read();
+        assert_eq!(breaches(&builder), ["S8"], "the reading came after");
+    }
+
+    #[test]
+    fn a_reading_of_other_weights_proves_nothing() {
+        let mut builder = started();
+        builder.foreign(&[(A, 90), (B, 10)]);
+        builder.read();
+        builder.cell(1, &json!({}));
+        assert_eq!(breaches(&builder), ["S8"]);
+    }
+
+    #[test]
+    fn steps_without_weight_need_no_reading_and_every_passed_weight_does() {
+        let mut builder = started();
+        builder.read();
+        builder.cell(2, &json!({}));
+        assert!(breaches(&builder).is_empty(), "step 1 is a pause");
+        builder.cell(3, &json!({}));
+        assert_eq!(breaches(&builder), ["S8"], "step 2 adds 20");
+        let mut builder = started();
+        builder.read();
+        builder.modify(&[(A, 60), (B, 40)]);
+        builder.read();
+        builder.cell(3, &json!({}));
+        assert!(breaches(&builder).is_empty());
+    }
+
+    #[test]
+    fn a_promotion_by_a_person_passes_once() {
+        let promotion = json!({"id": "r1", "verb": "promote", "user": "ada", "accepted": true});
+        let mut builder = started();
+        builder.cell(1, &promotion);
+        assert!(breaches(&builder).is_empty());
+        builder.cell(3, &promotion);
+        assert_eq!(breaches(&builder), ["S8"]);
+        let mut builder = started();
+        builder.cell(1, &json!({"id": "r1", "verb": "promote", "accepted": false}));
+        assert_eq!(breaches(&builder), ["S8"], "refused");
+    }
+}

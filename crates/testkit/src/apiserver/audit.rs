@@ -1,0 +1,148 @@
+//! The audit log: who asked the API server for what, and what it answered.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::Value;
+
+/// One audited request. Requests of the API server to itself and looks at its health are left out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AuditEvent {
+    /// The user, one of those the server was started with.
+    pub user: String,
+    /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`.
+    pub verb: String,
+    /// The plural, for example `cells`; empty for a path that is no resource.
+    pub resource: String,
+    /// For example `status`; empty without.
+    pub subresource: String,
+    /// Empty for objects without a namespace.
+    pub namespace: String,
+    /// Empty for lists, watches, and creations with a generated name.
+    pub name: String,
+    /// The HTTP status that was answered.
+    pub code: u16,
+    /// When the request arrived.
+    pub at: Timestamp,
+    /// When it was answered; for [`ResponseStarted`](Self::stage), when the answer began.
+    pub answered_at: Timestamp,
+    /// `ResponseComplete`, `Panic`, or `ResponseStarted` for the beginning of a watch.
+    pub stage: String,
+    /// The path and query.
+    pub uri: String,
+    /// What the client calls itself.
+    pub user_agent: String,
+    /// What was sent (with [`Options::audit_bodies`](super::Options::audit_bodies)).
+    pub request_object: Option<Value>,
+    /// What was answered (with [`Options::audit_bodies`](super::Options::audit_bodies)).
+    pub response_object: Option<Value>,
+}
+
+/// The line format, `audit.k8s.io/v1` Event.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Line {
+    stage: String,
+    #[serde(rename = "requestURI")]
+    request_uri: String,
+    verb: String,
+    user: LineUser,
+    #[serde(default)]
+    user_agent: String,
+    object_ref: Option<ObjectRef>,
+    response_status: Option<ResponseStatus>,
+    request_object: Option<Value>,
+    response_object: Option<Value>,
+    request_received_timestamp: Timestamp,
+    stage_timestamp: Timestamp,
+}
+
+#[derive(Deserialize)]
+struct LineUser {
+    #[serde(default)]
+    username: String,
+}
+
+#[derive(Default, Deserialize)]
+struct ObjectRef {
+    #[serde(default)]
+    resource: String,
+    #[serde(default)]
+    subresource: String,
+    #[serde(default)]
+    namespace: String,
+    #[serde(default)]
+    name: String,
+}
+
+#[derive(Default, Deserialize)]
+struct ResponseStatus {
+    #[serde(default)]
+    code: u16,
+}
+
+/// Reads a log that the server may be writing to: what stands after the last end of line is not yet whole.
+pub(super) fn read(path: &Path) -> Result<Vec<AuditEvent>> {
+    let text = match std::fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).context("failed to read the audit log"),
+    };
+    let whole = text.iter().rposition(|byte| *byte == b'\n').and_then(|end| text.get(..end)).unwrap_or_default();
+    let lines = whole.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    lines.map(parse).collect()
+}
+
+fn parse(line: &[u8]) -> Result<AuditEvent> {
+    let line: Line = serde_json::from_slice(line).context("failed to parse a line of the audit log")?;
+    let object = line.object_ref.unwrap_or_default();
+    Ok(AuditEvent {
+        user: line.user.username,
+        verb: line.verb,
+        resource: object.resource,
+        subresource: object.subresource,
+        namespace: object.namespace,
+        name: object.name,
+        code: line.response_status.unwrap_or_default().code,
+        at: line.request_received_timestamp,
+        answered_at: line.stage_timestamp,
+        stage: line.stage,
+        uri: line.request_uri,
+        user_agent: line.user_agent,
+        request_object: line.request_object,
+        response_object: line.response_object,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINE: &str = r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"1","stage":"ResponseComplete","requestURI":"/api/v1/namespaces/a/configmaps?fieldManager=x","verb":"create","user":{"username":"okrad","groups":["system:masters"]},"sourceIPs":["127.0.0.1"],"userAgent":"u","objectRef":{"resource":"configmaps","namespace":"a","name":"c","apiVersion":"v1"},"responseStatus":{"metadata":{},"code":201},"requestReceivedTimestamp":"2026-01-02T03:04:05.000001Z","stageTimestamp":"2026-01-02T03:04:05.002000Z"}"#;
+
+    #[test]
+    fn a_line_still_being_written_is_left_for_later() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), format!("{LINE}\n{LINE}\n{}", &LINE[..40])).unwrap();
+        let events = read(file.path()).unwrap();
+        assert_eq!(events.len(), 2);
+        assert_eq!((events[0].user.as_str(), events[0].verb.as_str(), events[0].code), ("okrad", "create", 201));
+        assert_eq!((events[0].resource.as_str(), events[0].namespace.as_str()), ("configmaps", "a"));
+        assert!(events[0].answered_at > events[0].at);
+    }
+
+    #[test]
+    fn no_log_yet_is_no_request_yet() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(read(&dir.path().join("audit.log")).unwrap(), Vec::new());
+    }
+
+    #[test]
+    fn a_broken_line_is_an_error() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "{}\n").unwrap();
+        assert!(read(file.path()).is_err());
+    }
+}
