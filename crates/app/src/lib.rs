@@ -1,0 +1,18 @@
+//! Where the adapters meet: wiring, flags, admin server, telemetry, shutdown.
+
+pub mod admin;
+pub mod clock;
+pub mod controllers;
+pub mod decision_log;
+pub mod dry_run;
+pub mod events;
+pub mod installation;
+pub mod leading;
+pub mod lease;
+pub mod metered;
+pub mod metrics;
+pub mod okrad;
+pub mod platform;
+pub mod routers;
+pub mod signals;
+pub mod telemetry;

@@ -1,0 +1,232 @@
+//! The life of an okrad: open, read, win leadership, work, stop.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
+use okra_controller::{
+    Reconciler,
+    runtime::{Queue, QueueLimits, QueuePorts, RuntimeMetrics, Stopped},
+};
+use okra_provider::{Changed, DecisionLog, NoDecisionLog, Store};
+use prometheus_client::registry::Registry;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::{AnalysisEngine, Args};
+use crate::{
+    admin::{AdminContent, AdminSockets, Readiness},
+    clock::{SystemClock, SystemEntropy},
+    controllers::{self, ControllerContext, Settings},
+    decision_log::FileDecisionLog,
+    leading::Contest,
+    metered::BackendMetrics,
+    metrics,
+    platform::{self, Platform},
+    routers::Routers,
+    signals,
+};
+
+/// How long a stop waits for the reconciles under way. With the release of the lease it stays below the 30 seconds
+/// that a Pod is given.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// Runs okrad until SIGTERM or SIGINT. An error when it cannot start, lost its lease, or was told to stop twice.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    let signals = signals::listen().context("failed to listen for signals")?;
+    let life = async { Okrad::open(args).await?.live(&signals.stop).await };
+    tokio::select! {
+        biased;
+        () = signals.abort.cancelled() => anyhow::bail!("told to stop a second time before it had finished"),
+        result = life => result,
+    }
+}
+
+/// Everything that is there before the first call.
+struct Okrad {
+    args: Args,
+    clock: SystemClock,
+    platform: Platform,
+    contest: Contest,
+    routers: Routers,
+    store: Store,
+    /// Over once every cache knows what is there.
+    synced: BoxFuture<'static, ()>,
+    decisions: Arc<dyn DecisionLog>,
+    runtime_metrics: RuntimeMetrics,
+    readiness: Readiness,
+    registry: Registry,
+    sockets: AdminSockets,
+}
+
+impl Okrad {
+    /// Opens files and sockets, and reads configuration. Nothing is called yet, so that an API server that is away
+    /// makes it unready, not dead.
+    async fn open(args: Args) -> anyhow::Result<Self> {
+        let sockets = AdminSockets::bind(args.metrics_addr, args.health_addr).await?;
+        let decisions: Arc<dyn DecisionLog> = match &args.record {
+            Some(path) => Arc::new(
+                FileDecisionLog::open(path).with_context(|| format!("failed to open {} (--record)", path.display()))?,
+            ),
+            None => Arc::new(NoDecisionLog),
+        };
+        let mut registry = Registry::default();
+        let (runtime_metrics, backend_metrics) =
+            (RuntimeMetrics::register(&mut registry), BackendMetrics::register(&mut registry));
+        let clock = SystemClock::new();
+        let (platform, contest) = platform::open(&args, clock, &backend_metrics).await?;
+        let routers = Routers::new(&args, platform.directory.is_some())?;
+        let store = Store::new(platform.backend.clone(), platform::namespaces(&args));
+        metrics::register(&mut registry, store.clone(), contest.leadership(), Some(routers.aws_metrics.clone()));
+        let readiness = Readiness::new();
+        let synced = controllers::watch(&store, &readiness).boxed();
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            store = platform.name,
+            namespaces = ?args.namespaces,
+            dry_run = args.dry_run,
+            "Starts"
+        );
+        if args.analysis_engine == AnalysisEngine::Native {
+            tracing::warn!("This build waits for AnalysisRuns and Experiments, it does not carry them out itself");
+        }
+        Ok(Self {
+            args,
+            clock,
+            platform,
+            contest,
+            routers,
+            store,
+            synced,
+            decisions,
+            runtime_metrics,
+            readiness,
+            registry,
+            sockets,
+        })
+    }
+
+    /// Serves the admin pages and works until `stop`.
+    async fn live(self, stop: &CancellationToken) -> anyhow::Result<()> {
+        let Self { args, clock, platform, contest, routers, store, synced, .. } = self;
+        let Self { decisions, runtime_metrics, readiness, registry, sockets, .. } = self;
+        let content = AdminContent {
+            registry: Arc::new(registry),
+            balancer: routers.balancer_metrics(),
+            readiness: readiness.clone(),
+        };
+        // Until the very end: probes must not fail while work is being finished.
+        let admin_stop = CancellationToken::new();
+        let _stop_admin = admin_stop.clone().drop_guard();
+        tokio::spawn(sockets.serve(content, admin_stop));
+
+        let prepare = async {
+            let installation = platform.installation(&args, &readiness).await?;
+            synced.await;
+            anyhow::Ok(installation)
+        };
+        let Some(installation) = stop.run_until_cancelled(prepare).await.transpose()? else { return Ok(()) };
+        let context = ControllerContext {
+            store: store.clone(),
+            routers: routers.for_controllers(args.dry_run),
+            clock: Arc::new(clock),
+            leadership: contest.leadership(),
+            events: platform.events.clone(),
+            decisions,
+            settings: Settings::new(&args, installation),
+        };
+        let queues = Queues {
+            store: store.clone(),
+            ports: QueuePorts { clock: Arc::new(clock), monotonic: Arc::new(clock), entropy: Arc::new(SystemEntropy) },
+            limits: QueueLimits { resync: args.sync_period, grace: GRACE, ..QueueLimits::default() },
+            metrics: runtime_metrics,
+        };
+        let result = lead(contest, stop, || queues.start(controllers::controllers(&context))).await;
+        routers.shutdown().await;
+        store.shutdown();
+        if result.is_ok() {
+            tracing::info!("Stopped");
+        }
+        result
+    }
+}
+
+/// Wins leadership, works, and gives leadership up at the end. When it is lost, the work is cut off at once.
+async fn lead(contest: Contest, stop: &CancellationToken, work: impl FnOnce() -> RunningQueues) -> anyhow::Result<()> {
+    let mut contest = contest.start()?;
+    let Some(won) = stop.run_until_cancelled(contest.won()).await else {
+        contest.release().await;
+        return Ok(());
+    };
+    won?;
+    let mut queues = work();
+    let ended = tokio::select! {
+        biased;
+        error = contest.lost() => return Err(error),
+        error = queues.broke_off() => Err(error),
+        () = stop.cancelled() => Ok(()),
+    };
+    if ended.is_ok() {
+        tracing::info!("Finishes what is under way");
+        tokio::select! {
+            biased;
+            error = contest.lost() => return Err(error),
+            () = queues.stop() => {}
+        }
+    }
+    contest.release().await;
+    ended
+}
+
+/// What each controller's queue is made of.
+struct Queues {
+    store: Store,
+    ports: QueuePorts,
+    limits: QueueLimits,
+    metrics: RuntimeMetrics,
+}
+
+impl Queues {
+    fn start(self, controllers: Vec<Arc<dyn Reconciler>>) -> RunningQueues {
+        let mut running = RunningQueues { tasks: JoinSet::new(), stop: CancellationToken::new() };
+        for controller in controllers {
+            tracing::info!(controller = controller.name(), "Starts controller");
+            let changes = stream::unfold(self.store.changes(), async |mut changes| {
+                let Changed { kind, key } = changes.next().await?;
+                Some((okra_controller::Changed { kind, key }, changes))
+            });
+            let queue = Queue::new(controller, changes.boxed(), self.ports.clone(), self.limits, self.metrics.clone());
+            running.tasks.spawn(queue.run(running.stop.clone()));
+        }
+        running
+    }
+}
+
+/// The queues at work; dropping them cuts their work off.
+struct RunningQueues {
+    tasks: JoinSet<Stopped>,
+    stop: CancellationToken,
+}
+
+impl RunningQueues {
+    /// Waits for a queue to end without having been told to.
+    async fn broke_off(&mut self) -> anyhow::Error {
+        match self.tasks.join_next().await {
+            Some(Ok(_)) => anyhow::anyhow!("a controller ended"),
+            Some(Err(error)) => anyhow::anyhow!("a controller broke off: {error}"),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Takes nothing new and waits for what is under way.
+    async fn stop(&mut self) {
+        self.stop.cancel();
+        let mut cut_off = 0;
+        while let Some(ended) = self.tasks.join_next().await {
+            cut_off += ended.map_or(0, |stopped| stopped.cut_off);
+        }
+        if cut_off > 0 {
+            tracing::warn!(cut_off, "Some reconciles did not finish in time and were cut off");
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! The controllers: observe, validate, plan, check, apply, status.
+//!
+//! A reconcile is a function of (ports, key). The queue that calls it is [`runtime`]; the simulator
+//! replaces just that piece.
+
+pub mod cell;
+pub mod malformed;
+pub mod pause;
+pub mod reconciler;
+pub mod route;
+pub mod runtime;
+pub mod version_blocklist;
+
+pub use cell::{CellContext, CellController};
+pub use pause::PauseController;
+pub use reconciler::{Changed, Next, ReconcileError, Reconciler};
+pub use route::{RouteContext, RouteController};
+pub use version_blocklist::VersionBlocklistController;

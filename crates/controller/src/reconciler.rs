@@ -1,0 +1,91 @@
+//! What a controller is to the queue that calls it.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use okra_provider::{BackendError, Key, Kind, RouterError, RouterErrorKind, router::Disposition};
+
+/// An object that changed, or that was seen for the first time.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Changed {
+    /// Its kind.
+    pub kind: Kind,
+    /// The object.
+    pub key: Key,
+}
+
+/// One controller.
+#[async_trait]
+pub trait Reconciler: Send + Sync {
+    /// Its name, in logs and metrics: the kind in snake case.
+    fn name(&self) -> &'static str;
+    /// Kinds whose changes [`Reconciler::wakes`] wants to see, its own among them.
+    fn watches(&self) -> Vec<Kind>;
+    /// Which of its objects a change concerns. Reads caches, does no IO.
+    fn wakes(&self, changed: &Changed) -> Vec<Key>;
+    /// Every object of its own, for the slow resync.
+    fn all(&self) -> Vec<Key>;
+    /// Brings one object nearer to what it should be. Level-triggered; an object that is gone is a success.
+    async fn reconcile(&self, key: &Key) -> Result<Next, ReconcileError>;
+}
+
+/// When to look again without a change. Waiting is not an error.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Next {
+    /// At this time; `None`: only when something changes.
+    pub wake_at: Option<Timestamp>,
+}
+
+impl Next {
+    /// Only when something changes.
+    pub const IDLE: Self = Self { wake_at: None };
+
+    /// At this time at the latest.
+    pub fn at(time: Timestamp) -> Self {
+        Self { wake_at: Some(time) }
+    }
+}
+
+/// A reconcile that could not be finished.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ReconcileError {
+    /// Metric label and event reason, from a small fixed set.
+    pub category: &'static str,
+    /// What the queue does about it.
+    pub disposition: Disposition,
+    /// What failed and why.
+    pub message: String,
+}
+
+impl From<BackendError> for ReconcileError {
+    fn from(error: BackendError) -> Self {
+        let (category, disposition) = match &error {
+            BackendError::Conflict { .. } | BackendError::NotFound { .. } | BackendError::AlreadyExists { .. } => {
+                ("Conflict", Disposition::Transient)
+            }
+            BackendError::Throttled { .. } => ("ApiThrottled", Disposition::Throttled),
+            BackendError::Unreachable(_) => ("ApiUnreachable", Disposition::Transient),
+            BackendError::Denied { .. } => ("ApiDenied", Disposition::Terminal),
+            BackendError::Absent(_) => ("ApiKindAbsent", Disposition::Terminal),
+            BackendError::Invalid { .. } => ("ApiInvalid", Disposition::Bug),
+            BackendError::Unsupported(_) => ("Unsupported", Disposition::Terminal),
+        };
+        Self { category, disposition, message: error.to_string() }
+    }
+}
+
+impl From<RouterError> for ReconcileError {
+    fn from(error: RouterError) -> Self {
+        let category = match error.kind {
+            RouterErrorKind::Throttled => "RouterThrottled",
+            RouterErrorKind::Unreachable => "RouterUnreachable",
+            RouterErrorKind::Denied => "RouterDenied",
+            RouterErrorKind::RuleNotFound => "RuleNotFound",
+            RouterErrorKind::ListenerNotFound => "ListenerNotFound",
+            RouterErrorKind::GroupNotFound => "TargetGroupNotFound",
+            RouterErrorKind::Refused => "RouterRefused",
+            RouterErrorKind::NotLeader => "NotLeader",
+        };
+        Self { category, disposition: error.kind.disposition(), message: error.message }
+    }
+}
