@@ -1,0 +1,1 @@
+//! The IO half of analysis. The engine is planned; nothing lives here yet.

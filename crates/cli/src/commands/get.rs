@@ -1,0 +1,191 @@
+//! `get`: objects as tables, a Cell as a page, or as data.
+
+use clap::ValueEnum;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use okra_api::{AWSApplicationLoadBalancerConfig, AWSTargetGroup, Cell, Pause, Route, TargetGroup, VersionBlocklist};
+use okra_provider::{Key, Stored};
+use serde_json::Value;
+
+use crate::{
+    args::bare_name,
+    context::{Context, get, list, route_status},
+    error::{CommandError, ExitStatus},
+    printer::{Output, to_value},
+    render::{
+        ListView, RouteRow, aws_place, cell_rows, pause_rows, place, render_cell, route_rows, target_group_rows,
+        vbl_rows,
+    },
+    selector::Selector,
+};
+
+/// Show objects. `get cell NAME` shows a Cell on one page: versions, target groups, weights, health, steps, what it
+/// waits for, and the commands that make sense now.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The kind.
+    #[arg(value_enum)]
+    kind: KindName,
+    /// The object's name. Default: all of the kind.
+    #[arg(conflicts_with = "selector")]
+    name: Option<String>,
+    /// Only objects with these labels.
+    #[arg(short = 'l', long)]
+    selector: Option<Selector>,
+    /// In every namespace.
+    #[arg(short = 'A', long, conflicts_with_all = ["name", "namespace"])]
+    all_namespaces: bool,
+}
+
+/// The kinds that can be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum KindName {
+    /// Cells.
+    #[value(alias = "cells")]
+    Cell,
+    /// AWS target groups.
+    #[value(aliases = ["awstargetgroup", "atg"])]
+    Awstargetgroups,
+    /// Target groups of other routers.
+    #[value(aliases = ["targetgroup", "otg"])]
+    Targetgroups,
+    /// Listener rules of Application Load Balancers.
+    #[value(aliases = ["awsapplicationloadbalancerconfig", "awsapplicationloadbalancerconfigs"])]
+    Albc,
+    /// Routes of other routers.
+    #[value(alias = "routes")]
+    Route,
+    /// Pauses.
+    #[value(alias = "pauses")]
+    Pause,
+    /// Version blocklists.
+    #[value(aliases = ["versionblocklist", "versionblocklists"])]
+    Vbl,
+}
+
+impl KindName {
+    /// How it may be spelled before a name.
+    pub fn spellings(self) -> &'static [&'static str] {
+        match self {
+            Self::Cell => &["cell", "cells"],
+            Self::Awstargetgroups => &["awstargetgroup", "awstargetgroups", "atg"],
+            Self::Targetgroups => &["targetgroup", "targetgroups", "otg"],
+            Self::Albc => &["albc", "awsapplicationloadbalancerconfig", "awsapplicationloadbalancerconfigs"],
+            Self::Route => &["route", "routes"],
+            Self::Pause => &["pause", "pauses"],
+            Self::Vbl => &["vbl", "versionblocklist", "versionblocklists"],
+        }
+    }
+
+    /// `kind.group`, as `-o name` shows it.
+    pub fn resource(self) -> &'static str {
+        match self {
+            Self::Cell => "cell.okra.mumo.co",
+            Self::Awstargetgroups => "awstargetgroup.okra.mumo.co",
+            Self::Targetgroups => "targetgroup.okra.mumo.co",
+            Self::Albc => "awsapplicationloadbalancerconfig.okra.mumo.co",
+            Self::Route => "route.okra.mumo.co",
+            Self::Pause => "pause.okra.mumo.co",
+            Self::Vbl => "versionblocklist.okra.mumo.co",
+        }
+    }
+}
+
+/// Prints them.
+pub async fn run(args: Args, context: &mut Context) -> Result<ExitStatus, CommandError> {
+    match args.kind {
+        KindName::Cell => cells(&args, context).await,
+        KindName::Awstargetgroups => {
+            show(&args, context, |groups: &[AWSTargetGroup], view| {
+                let rows: Vec<_> = groups.iter().map(|group| (&group.metadata, aws_place(group))).collect();
+                target_group_rows(&rows, view)
+            })
+            .await
+        }
+        KindName::Targetgroups => {
+            show(&args, context, |groups: &[TargetGroup], view| {
+                let rows: Vec<(&ObjectMeta, String)> =
+                    groups.iter().map(|group| (&group.metadata, place(group))).collect();
+                target_group_rows(&rows, view)
+            })
+            .await
+        }
+        KindName::Albc => {
+            show(&args, context, |configs: &[AWSApplicationLoadBalancerConfig], view| {
+                route_rows(&configs.iter().map(RouteRow::from).collect::<Vec<_>>(), view)
+            })
+            .await
+        }
+        KindName::Route => {
+            show(&args, context, |routes: &[Route], view| {
+                route_rows(&routes.iter().map(RouteRow::from).collect::<Vec<_>>(), view)
+            })
+            .await
+        }
+        KindName::Pause => show(&args, context, |pauses: &[Pause], view| pause_rows(pauses, view)).await,
+        KindName::Vbl => show(&args, context, |lists: &[VersionBlocklist], view| vbl_rows(lists, view)).await,
+    }
+}
+
+/// One Cell is a page, more are a table.
+async fn cells(args: &Args, context: &mut Context) -> Result<ExitStatus, CommandError> {
+    let (Some(name), false) = (&args.name, context.printer.output().is_for_programs()) else {
+        return show(args, context, |cells: &[Cell], view| cell_rows(cells, view)).await;
+    };
+    let cell = context.cell(name).await?;
+    let session = context.session().await?;
+    let route = route_status(&session.store, &cell).await?;
+    let page = render_cell(&cell, route.as_ref(), context.now(), context.printer.style());
+    context.printer.result(&page)?;
+    Ok(ExitStatus::Ok)
+}
+
+async fn show<K: Stored>(
+    args: &Args,
+    context: &mut Context,
+    rows: impl Fn(&[K], ListView<'_>) -> Vec<String>,
+) -> Result<ExitStatus, CommandError> {
+    let session = context.session().await?;
+    let objects: Vec<K> = if let Some(name) = &args.name {
+        let key = Key::new(&session.namespace, bare_name(name, args.kind.spellings())?);
+        vec![get(&session.store, &key).await?]
+    } else {
+        let namespace = (!args.all_namespaces).then_some(session.namespace.as_str());
+        list(&session.store, namespace, args.selector.as_ref()).await?
+    };
+    let output = context.printer.output();
+    if output.is_for_programs() {
+        let values = objects.iter().map(shown).collect::<Result<Vec<_>, _>>()?;
+        match (&args.name, values.as_slice()) {
+            (Some(_), [one]) => {
+                let name = one.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+                context.printer.value(one, &format!("{}/{name}", args.kind.resource()))?;
+            }
+            _ => context.printer.objects(args.kind.resource(), &values)?,
+        }
+        return Ok(ExitStatus::Ok);
+    }
+    if objects.is_empty() {
+        let place =
+            if args.all_namespaces { "any namespace".to_owned() } else { format!("namespace {}", session.namespace) };
+        context.printer.note(&format!("no {} found in {place}", K::kind(&())));
+        return Ok(ExitStatus::Ok);
+    }
+    let view = ListView {
+        namespaces: args.all_namespaces,
+        wide: output == Output::Wide,
+        now: context.now(),
+        style: context.printer.style(),
+    };
+    let lines = rows(&objects, view);
+    context.printer.result(&lines.join("\n"))?;
+    Ok(ExitStatus::Ok)
+}
+
+/// The object without what only servers need, as kubectl shows it.
+fn shown<K: Stored>(object: &K) -> Result<Value, CommandError> {
+    let mut value = to_value(object)?;
+    if let Some(Value::Object(metadata)) = value.get_mut("metadata") {
+        metadata.remove("managedFields");
+    }
+    Ok(value)
+}

@@ -1,0 +1,59 @@
+//! Following one Cell as it changes.
+
+use std::time::Duration;
+
+use futures::{Stream, StreamExt as _, stream};
+use okra_api::Cell;
+use okra_provider::{Key, Kind, Store, WatchEvent};
+use serde_json::Value;
+use tokio::time::{Instant, timeout_at};
+
+/// What is seen of a Cell.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Seen {
+    /// It is like this now.
+    Now(Box<Cell>),
+    /// It is not there, or not any more.
+    Gone,
+    /// It cannot be seen for the moment; the watch goes on.
+    Trouble(String),
+}
+
+/// A Cell as it is, and then every change, without end.
+pub fn follow(store: &Store, key: &Key) -> impl Stream<Item = Seen> + Send + Unpin + use<> {
+    let wanted = key.clone();
+    let namespace = (!key.namespace.is_empty()).then_some(key.namespace.as_str());
+    let events = store.backend().watch(&Kind::of::<Cell>(), namespace);
+    Box::pin(events.flat_map(move |event| stream::iter(seen(event, &wanted))))
+}
+
+fn seen(event: WatchEvent, wanted: &Key) -> Option<Seen> {
+    match event {
+        WatchEvent::Restarted(objects) => {
+            let found = objects.into_iter().find(|object| Key::of(object) == *wanted);
+            Some(found.map_or(Seen::Gone, parsed))
+        }
+        WatchEvent::Applied(object) => (Key::of(&object) == *wanted).then(|| parsed(object)),
+        WatchEvent::Deleted(object) => (Key::of(&object) == *wanted).then_some(Seen::Gone),
+        WatchEvent::Absent => Some(Seen::Trouble("the kind Cell is not served here".to_owned())),
+        WatchEvent::Interrupted(why) => Some(Seen::Trouble(why)),
+    }
+}
+
+fn parsed(object: Value) -> Seen {
+    match serde_json::from_value(object) {
+        Ok(cell) => Seen::Now(Box::new(cell)),
+        Err(error) => Seen::Trouble(format!("the Cell cannot be read: {error}")),
+    }
+}
+
+/// What comes next, or `None` when nothing does until the deadline.
+pub async fn next_until(seen: &mut (impl Stream<Item = Seen> + Unpin), deadline: Instant) -> Option<Seen> {
+    timeout_at(deadline, seen.next()).await.ok().flatten()
+}
+
+/// A deadline from now; a very long one for a timeout that cannot be added.
+pub fn deadline(timeout: Duration) -> Instant {
+    const YEAR: Duration = Duration::from_hours(365 * 24);
+    Instant::now() + timeout.min(YEAR)
+}

@@ -1,0 +1,1 @@
+//! The simulator. The scheduler is planned; nothing lives here yet.
