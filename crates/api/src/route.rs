@@ -18,7 +18,6 @@ use serde::{Deserialize, Serialize};
     category = "okra",
     crates(kube_core = "::kube_core"),
     printcolumn = r#"{"name":"Outcome","type":"string","jsonPath":".status.outcome"}"#,
-    printcolumn = r#"{"name":"Weights","type":"string","jsonPath":".status.weights[*].weight"}"#,
     printcolumn = r#"{"name":"Message","type":"string","jsonPath":".status.message","priority":1}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
@@ -40,6 +39,10 @@ pub struct RouteSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub overwrite: Option<String>,
+    /// Whether this takes traffic back to safety: such a change goes first when the cloud's rate limit is short. Unset:
+    /// read from the weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub way_back: Option<bool>,
     /// What becomes of the route when this object is deleted.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,

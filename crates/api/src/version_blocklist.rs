@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
     shortname = "vbl",
     category = "okra",
     crates(kube_core = "::kube_core"),
-    printcolumn = r#"{"name":"Versions","type":"string","jsonPath":".spec.items[*].version"}"#,
+    printcolumn = r#"{"name":"Latest","type":"string","jsonPath":".spec.items[-1:].version"}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
 #[kube(derive = "PartialEq")]

@@ -2,16 +2,8 @@
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+pub use okra_provider::Changed;
 use okra_provider::{BackendError, Key, Kind, RouterError, RouterErrorKind, router::Disposition};
-
-/// An object that changed, or that was seen for the first time.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Changed {
-    /// Its kind.
-    pub kind: Kind,
-    /// The object.
-    pub key: Key,
-}
 
 /// One controller.
 #[async_trait]

@@ -4,5 +4,6 @@
 //! balancer so that it goes there. Both are total functions over plain data.
 
 pub mod cell;
+pub mod field;
 pub mod route;
 pub mod version;

@@ -209,10 +209,13 @@ impl Reconciler for CellController {
             Sight::Clear(observed) => cell::plan(&observed, now),
         };
         // io
-        for action in &plan.actions {
+        for action in plan.actions.iter().filter(|action| action.precedes_status()) {
             self.apply(&cell, action).await?;
         }
         let wrote = self.write_status(&cell, &plan).await?;
+        for action in plan.actions.iter().filter(|action| !action.precedes_status()) {
+            self.apply(&cell, action).await?;
+        }
         if wrote || !plan.actions.is_empty() {
             self.tell(&cell, key, &plan).await;
         }

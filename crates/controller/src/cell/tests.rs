@@ -1,1 +1,382 @@
-//! The Cell and route controllers together, on the in-memory store and router.
+//! The Cell, route and Pause controllers together, on the in-memory store and router.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use jiff::SignedDuration;
+use okra_api::{
+    AWSTargetGroupSpec, CellSpec, CellStatus, VersionBlocklistSpec,
+    alb::{ListenerConfig, ListenerRule},
+    cell::{AlbIngress, CanaryStrategy, Ingress, UpdateStrategy},
+    cell_status::{CellPhase, RolloutOutcome},
+    names::{REQUEST_ANNOTATION, VERSION_LABEL},
+    step::{CanaryStep, PauseStep},
+};
+use okra_core::route::GroupHealth;
+use okra_provider::{
+    Backend as _, BackendError, Namespaces, NoDecisionLog, Stored, TrafficRouter as _,
+    testing::{AlwaysLeader, CallVerb, FakeRouter, Fault, FixedClock, MemoryBackend, RecordingEvents, SeededEntropy},
+};
+use pretty_assertions::assert_eq;
+
+use super::*;
+use crate::{PauseController, RouteContext, RouteController};
+
+const LISTENER: &str = "arn:aws:elasticloadbalancing:eu-west-1:111122223333:listener/app/web/1/2";
+const NAMESPACE: &str = "prod";
+
+fn arn(name: &str) -> String {
+    format!("arn:aws:elasticloadbalancing:eu-west-1:111122223333:targetgroup/{name}/1")
+}
+
+struct Rig {
+    backend: Arc<MemoryBackend>,
+    clock: Arc<FixedClock>,
+    router: Arc<FakeRouter>,
+    events: Arc<RecordingEvents>,
+    store: Store,
+    controllers: Vec<Arc<dyn Reconciler>>,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let clock = Arc::new(FixedClock::default());
+        let backend = Arc::new(MemoryBackend::new(clock.clone(), Arc::new(SeededEntropy::new(7))));
+        let router = FakeRouter::new();
+        router.set_default_health(GroupHealth { healthy: 3, total: 3, gone: false });
+        let events = Arc::new(RecordingEvents::default());
+        let (store, controllers) = start(&backend, &clock, &router, &events);
+        Self { backend, clock, router, events, store, controllers }
+    }
+
+    /// The process ends and another begins: nothing is remembered.
+    fn restart(&mut self) {
+        self.store.shutdown();
+        (self.store, self.controllers) = start(&self.backend, &self.clock, &self.router, &self.events);
+    }
+
+    async fn create<K: Stored>(&self, object: &K) -> K {
+        let object = serde_json::to_value(object).unwrap();
+        serde_json::from_value(self.backend.create(&Kind::of::<K>(), &object).await.unwrap()).unwrap()
+    }
+
+    async fn get<K: Stored>(&self, name: &str) -> Option<K> {
+        match self.backend.get(&Kind::of::<K>(), &Key::new(NAMESPACE, name)).await {
+            Ok(object) => Some(serde_json::from_value(object).unwrap()),
+            Err(BackendError::NotFound { .. }) => None,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    async fn group(&self, name: &str, version: &str) {
+        let mut group = AWSTargetGroup::new(name, AWSTargetGroupSpec { arn: arn(name) });
+        group.metadata.namespace = Some(NAMESPACE.to_owned());
+        let labels = [("role", "web"), (VERSION_LABEL, version)];
+        group.metadata.labels =
+            Some(labels.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect());
+        self.create(&group).await;
+    }
+
+    async fn cell(&self, name: &str, priority: i32, steps: Vec<CanaryStep>) -> Cell {
+        let alb = AlbIngress {
+            listener_arn: LISTENER.to_owned(),
+            listener: ListenerConfig {
+                rule: ListenerRule { priority, hosts: vec!["web.example.com".to_owned()], ..ListenerRule::default() },
+            },
+            target_group_selector: okra_api::TargetGroupSelector {
+                match_labels: BTreeMap::from([("role".to_owned(), "web".to_owned())]),
+                ..okra_api::TargetGroupSelector::default()
+            },
+            ..AlbIngress::default()
+        };
+        let spec = CellSpec {
+            ingress: Ingress { aws_application_load_balancer: Some(alb), ..Ingress::default() },
+            replicas: 1,
+            update_strategy: Some(UpdateStrategy {
+                canary: Some(CanaryStrategy { steps, analysis: None }),
+                ..UpdateStrategy::default()
+            }),
+            ..CellSpec::default()
+        };
+        let mut cell = Cell::new(name, spec);
+        cell.metadata.namespace = Some(NAMESPACE.to_owned());
+        self.create(&cell).await
+    }
+
+    /// Waits until a cache holds what the backend holds.
+    async fn caught_up<K: Stored>(&self) {
+        let cache = self.store.cache::<K>();
+        let there = self.backend.list(&Kind::of::<K>(), None).await.unwrap();
+        let there: Vec<String> =
+            there.iter().map(|object| object["metadata"]["resourceVersion"].as_str().unwrap().to_owned()).collect();
+        let seen = async {
+            loop {
+                let held = cache.list(None);
+                let stale = held.iter().any(|object| cache.is_stale(&Key::of_typed(&**object)));
+                let held: Vec<String> =
+                    held.iter().map(|object| object.meta().resource_version.clone().unwrap()).collect();
+                if cache.is_synced() && !stale && held == there {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), seen).await.expect("the cache does not catch up");
+    }
+
+    async fn all_caught_up(&self) {
+        self.caught_up::<Cell>().await;
+        self.caught_up::<AWSTargetGroup>().await;
+        self.caught_up::<AWSApplicationLoadBalancerConfig>().await;
+        self.caught_up::<Pause>().await;
+        self.caught_up::<VersionBlocklist>().await;
+    }
+
+    /// Reconciles everything until nothing is written any more; how many rounds that took.
+    async fn run(&self) -> usize {
+        for round in 0..100 {
+            let before = self.backend.calls().iter().filter(|call| call.verb.writes()).count();
+            for controller in &self.controllers {
+                self.all_caught_up().await;
+                for key in controller.all() {
+                    _ = controller.reconcile(&key).await;
+                    self.all_caught_up().await;
+                }
+            }
+            if self.backend.calls().iter().filter(|call| call.verb.writes()).count() == before {
+                return round;
+            }
+        }
+        panic!("the controllers do not come to rest");
+    }
+
+    async fn pass(&self, seconds: i64) {
+        self.clock.advance(SignedDuration::from_secs(seconds));
+        self.run().await;
+    }
+
+    async fn status(&self, name: &str) -> CellStatus {
+        self.get::<Cell>(name).await.unwrap().status.unwrap()
+    }
+
+    async fn ask(&self, name: &str, id: &str, verb: &str) {
+        let request = json!({"id": id, "verb": verb, "user": "ann"}).to_string();
+        let patch = json!({"metadata": {"annotations": {REQUEST_ANNOTATION: request}}});
+        self.backend.merge_patch(&Kind::of::<Cell>(), &Key::new(NAMESPACE, name), &patch).await.unwrap();
+        self.run().await;
+    }
+
+    /// Target group name to weight.
+    fn weights(&self, cell: &str) -> BTreeMap<String, i32> {
+        let weights = self.router.weights(&format!("{NAMESPACE}/{cell}"));
+        let name = |id: String| id.rsplit('/').nth(1).unwrap().to_owned();
+        weights.into_iter().map(|(id, weight)| (name(id), weight)).collect()
+    }
+}
+
+fn start(
+    backend: &Arc<MemoryBackend>,
+    clock: &Arc<FixedClock>,
+    router: &Arc<FakeRouter>,
+    events: &Arc<RecordingEvents>,
+) -> (Store, Vec<Arc<dyn Reconciler>>) {
+    let store = Store::new(backend.clone(), Namespaces::All);
+    let cell = CellController::new(CellContext {
+        store: store.clone(),
+        clock: clock.clone(),
+        events: events.clone(),
+        decisions: Arc::new(NoDecisionLog),
+        alb: Some(router.capabilities()),
+        local: None,
+    });
+    let route = RouteController::<AWSApplicationLoadBalancerConfig>::new(RouteContext {
+        store: store.clone(),
+        router: Some(router.clone()),
+        clock: clock.clone(),
+        leadership: Arc::new(AlwaysLeader),
+        events: events.clone(),
+        decisions: Arc::new(NoDecisionLog),
+        installation: "home".to_owned(),
+        drift_interval: SignedDuration::from_mins(5),
+        call_timeout: Duration::from_secs(5),
+    });
+    let pause = PauseController::new(store.clone(), clock.clone());
+    (store, vec![Arc::new(cell), Arc::new(route), Arc::new(pause)])
+}
+
+fn weights(pairs: &[(&str, i32)]) -> BTreeMap<String, i32> {
+    pairs.iter().map(|(name, weight)| ((*name).to_owned(), *weight)).collect()
+}
+
+fn set_weight(weight: i32) -> CanaryStep {
+    CanaryStep { set_weight: Some(weight), ..CanaryStep::default() }
+}
+
+fn pause(duration: &str) -> CanaryStep {
+    CanaryStep { pause: Some(PauseStep { duration: Some(duration.into()) }), ..CanaryStep::default() }
+}
+
+#[tokio::test]
+async fn a_cell_is_swapped_and_then_nothing_is_written() {
+    let rig = Rig::new();
+    rig.cell("web", 10, vec![set_weight(20), pause("10s"), set_weight(60)]).await;
+    rig.group("v1", "1.0.0").await;
+    rig.run().await;
+    assert_eq!(rig.weights("web"), weights(&[("v1", 100)]));
+    rig.group("v2", "2.0.0").await;
+    rig.run().await;
+    assert_eq!(rig.weights("web"), weights(&[("v1", 80), ("v2", 20)]));
+    assert_eq!(rig.status("web").await.phase, Some(CellPhase::Paused));
+    rig.pass(10).await;
+    assert_eq!(rig.weights("web"), weights(&[("v1", 0), ("v2", 100)]));
+    assert_eq!(rig.status("web").await.stable_version.as_deref(), Some("2.0.0"));
+    assert_eq!(rig.run().await, 0, "at rest the first round writes nothing");
+    let reasons: Vec<String> = rig.events.notes().into_iter().map(|note| note.reason).collect();
+    assert!(reasons.iter().any(|reason| reason == "RolloutSucceeded"), "{reasons:?}");
+}
+
+#[tokio::test]
+async fn a_failing_write_at_any_point_leads_to_the_same_end() {
+    let reference = swapped_with(None).await;
+    for nth in 1..=40 {
+        for verb in [CallVerb::Create, CallVerb::Update, CallVerb::UpdateStatus] {
+            let error = BackendError::Unreachable("no answer".to_owned());
+            assert_eq!(swapped_with(Some(Fault::nth(verb, nth, error))).await, reference, "{verb:?} {nth} fails");
+            assert_eq!(swapped_with(Some(Fault::lost_answer(verb, nth))).await, reference, "{verb:?} {nth} is lost");
+        }
+    }
+}
+
+/// Every state of the rule while a rollout goes on with one fault and a restart behind it.
+async fn swapped_with(fault: Option<Fault>) -> (BTreeMap<String, i32>, Vec<BTreeMap<String, i32>>) {
+    let mut rig = Rig::new();
+    rig.cell("web", 10, vec![set_weight(20), pause("10s"), set_weight(60)]).await;
+    rig.group("v1", "1.0.0").await;
+    if let Some(fault) = fault {
+        rig.backend.inject(fault);
+    }
+    rig.run().await;
+    rig.group_again("v2", "2.0.0").await;
+    rig.run().await;
+    rig.restart();
+    rig.run().await;
+    rig.pass(11).await;
+    rig.pass(1).await;
+    let states = rig.router.applied().into_iter().filter_map(|applied| applied.change.weights().cloned()).collect();
+    (rig.weights("web"), states)
+}
+
+impl Rig {
+    /// Creates a target group even when the first answer is lost.
+    async fn group_again(&self, name: &str, version: &str) {
+        while self.get::<AWSTargetGroup>(name).await.is_none() {
+            let mut group = AWSTargetGroup::new(name, AWSTargetGroupSpec { arn: arn(name) });
+            group.metadata.namespace = Some(NAMESPACE.to_owned());
+            let labels = [("role", "web"), (VERSION_LABEL, version)];
+            group.metadata.labels =
+                Some(labels.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect());
+            _ = self.backend.create(&Kind::of::<AWSTargetGroup>(), &serde_json::to_value(&group).unwrap()).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_abort_blocks_and_undoing_the_block_begins_again() {
+    let rig = Rig::new();
+    rig.cell("web", 10, vec![set_weight(20), pause("1h")]).await;
+    rig.group("v1", "1.0.0").await;
+    rig.run().await;
+    rig.group("v2", "2.0.0").await;
+    rig.run().await;
+    rig.ask("web", "a", "abort").await;
+    assert_eq!(rig.weights("web"), weights(&[("v1", 100), ("v2", 0)]));
+    let status = rig.status("web").await;
+    assert_eq!(status.rollout.unwrap().outcome, Some(RolloutOutcome::Aborted));
+    let list: VersionBlocklist = rig.get("web").await.unwrap();
+    assert_eq!(list.spec.items[0].version, "2.0.0");
+    assert!(list.spec.items[0].cause.contains("ann"), "{list:?}");
+    let patch = json!({"spec": {"items": []}});
+    let kind = Kind::of::<VersionBlocklist>();
+    rig.backend.merge_patch(&kind, &Key::new(NAMESPACE, "web"), &patch).await.unwrap();
+    rig.run().await;
+    assert_eq!(rig.weights("web"), weights(&[("v1", 80), ("v2", 20)]));
+    let pauses = rig.backend.list(&Kind::of::<Pause>(), None).await.unwrap();
+    assert_eq!(pauses.len(), 1, "the Pause of the aborted rollout is gone");
+}
+
+#[tokio::test]
+async fn a_blocklist_that_is_there_gets_one_item_more() {
+    let rig = Rig::new();
+    let items = vec![okra_api::BlockedVersion { version: "0.9.0".to_owned(), ..okra_api::BlockedVersion::default() }];
+    let mut list = VersionBlocklist::new("web", VersionBlocklistSpec { items });
+    list.metadata.namespace = Some(NAMESPACE.to_owned());
+    rig.create(&list).await;
+    rig.cell("web", 10, vec![set_weight(20), pause("1h")]).await;
+    rig.group("v1", "1.0.0").await;
+    rig.run().await;
+    rig.group("v2", "2.0.0").await;
+    rig.run().await;
+    rig.ask("web", "a", "abort").await;
+    let list: VersionBlocklist = rig.get("web").await.unwrap();
+    let versions: Vec<&str> = list.spec.items.iter().map(|item| item.version.as_str()).collect();
+    assert_eq!(versions, ["0.9.0", "2.0.0"]);
+}
+
+#[tokio::test]
+async fn a_route_object_of_somebody_else_is_left_alone() {
+    let rig = Rig::new();
+    let mut route = AWSApplicationLoadBalancerConfig::new(
+        "web",
+        okra_api::AWSApplicationLoadBalancerConfigSpec { listener_arn: LISTENER.to_owned(), ..Default::default() },
+    );
+    route.metadata.namespace = Some(NAMESPACE.to_owned());
+    rig.create(&route).await;
+    rig.cell("web", 10, Vec::new()).await;
+    rig.group("v1", "1.0.0").await;
+    rig.run().await;
+    let status = rig.status("web").await;
+    assert_eq!(status.phase, Some(CellPhase::Degraded));
+    assert!(status.message.contains("this Cell does not own it"), "{}", status.message);
+    let route: AWSApplicationLoadBalancerConfig = rig.get("web").await.unwrap();
+    assert!(route.spec.listener.rule.forward.target_groups.is_empty());
+}
+
+#[tokio::test]
+async fn children_have_the_cell_as_their_owner() {
+    let rig = Rig::new();
+    let cell = rig.cell("web", 10, vec![pause("1h")]).await;
+    rig.group("v1", "1.0.0").await;
+    rig.run().await;
+    rig.group("v2", "2.0.0").await;
+    rig.run().await;
+    let pause: Pause = rig.get("web-r2-0-pause").await.unwrap();
+    let route: AWSApplicationLoadBalancerConfig = rig.get("web").await.unwrap();
+    for meta in [&pause.metadata, &route.metadata] {
+        let owner = &meta.owner_references.as_ref().unwrap()[0];
+        assert_eq!((owner.uid.as_str(), owner.controller), (cell.metadata.uid.as_deref().unwrap(), Some(true)));
+    }
+    assert_eq!(pause.metadata.labels.unwrap()["okra.mumo.co/step-index"], "0");
+}
+
+#[tokio::test]
+async fn changes_wake_the_cells_that_they_concern() {
+    let rig = Rig::new();
+    rig.cell("web", 10, Vec::new()).await;
+    rig.cell("web-api", 20, Vec::new()).await;
+    rig.group("v1", "1.0.0").await;
+    rig.run().await;
+    let cells = &rig.controllers[0];
+    let wakes = |kind: Kind, name: &str| -> Vec<String> {
+        let keys = cells.wakes(&Changed { kind, key: Key::new(NAMESPACE, name) });
+        keys.into_iter().map(|key| key.name).collect()
+    };
+    assert_eq!(wakes(Kind::of::<AWSTargetGroup>(), "v1"), ["web", "web-api"]);
+    assert_eq!(wakes(Kind::of::<AWSTargetGroup>(), "nobody"), Vec::<String>::new());
+    assert_eq!(wakes(Kind::of::<Pause>(), "web-r2-0-pause"), ["web"]);
+    assert_eq!(wakes(Kind::of::<AnalysisRun>(), "web-api-r1-bg"), ["web-api"]);
+    assert_eq!(wakes(Kind::of::<AWSApplicationLoadBalancerConfig>(), "web"), ["web"]);
+    let kind = Kind::of::<AWSTargetGroup>();
+    let key = Key::new(NAMESPACE, "v1");
+    rig.backend.delete(&kind, &key, &okra_provider::Deletion::default()).await.unwrap();
+    rig.caught_up::<AWSTargetGroup>().await;
+    assert_eq!(wakes(kind, "v1"), ["web", "web-api"], "who knew it learns that it is gone");
+}

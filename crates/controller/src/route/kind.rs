@@ -1,7 +1,8 @@
 //! The two kinds of route objects, as the one controller sees them.
 
 use okra_api::{AWSApplicationLoadBalancerConfig, Route, RouteStatus, route::DeletionPolicy};
-use okra_core::route::{FieldError, Identity, Intent, validate_alb, validate_route};
+use okra_core::field::FieldError;
+use okra_core::route::{Identity, Intent, validate_alb, validate_route};
 use okra_provider::Stored;
 
 /// Where a route object wants its rule: two of them with the same place are in each other's way.
@@ -31,6 +32,8 @@ pub trait RouteKind: Stored {
     fn health_of(&self) -> &[String];
     /// The fingerprint of a foreign state that may be overwritten.
     fn overwrite(&self) -> Option<&str>;
+    /// Whether the spec takes traffic back to safety, if it says so.
+    fn way_back(&self) -> Option<bool>;
 }
 
 macro_rules! common {
@@ -53,6 +56,10 @@ macro_rules! common {
 
         fn overwrite(&self) -> Option<&str> {
             self.spec.overwrite.as_deref()
+        }
+
+        fn way_back(&self) -> Option<bool> {
+            self.spec.way_back
         }
     };
 }

@@ -9,9 +9,10 @@ use okra_api::{
     names::{ADOPT_RULE_ANNOTATION, ROUTE_FINALIZER},
     route::DeletionPolicy,
 };
+use okra_core::field::FieldError;
 use okra_core::route::{
-    Adopt, Change, DELETION_PATIENCE, Failure, FieldError, GroupHealth, Identity, Intent, Lane, Observed, Reading,
-    RouteInput, RoutePlan, Sent, check, failed, plan, same_but_for_times,
+    Adopt, Change, DELETION_PATIENCE, Failure, GroupHealth, Identity, Intent, Lane, Observed, Reading, RouteInput,
+    RoutePlan, Sent, check, failed, plan, same_but_for_times,
 };
 use okra_provider::{
     BackendError, CallContext, EventNote, Key, Kind, Lookup, RouterError, RouterErrorKind, TrafficRouter,
@@ -157,6 +158,7 @@ impl<'a, K: RouteKind> Run<'a, K> {
             failure: self.failure.clone(),
             health_of: self.object.health_of().to_vec(),
             overwrite: self.object.overwrite().map(str::to_owned),
+            way_back: self.object.way_back(),
             claimed_by: self.controller.claimed_by(&self.object),
             drift_interval: self.controller.context.drift_interval,
         }

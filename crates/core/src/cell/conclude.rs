@@ -4,20 +4,20 @@ use jiff::Timestamp;
 use okra_api::{
     Cell, RouteOutcome,
     cell_status::{CellPhase, RolloutOutcome, TargetGroupState},
-    condition::{self, Condition, NewCondition, reason},
+    condition::{self, NewCondition, reason},
 };
+
+use crate::field::FieldError;
 
 use super::{
     check::Breach,
     observed::{DesiredRoute, ObservedCell},
     plan::{Action, Note, Plan, PlanReport, Planner},
-    validated::FieldError,
 };
 
 /// The plan for a Cell that cannot be acted on: nothing moves, and the Cell says why.
 pub(super) fn invalid(observed: &ObservedCell, errors: &[FieldError], now: Timestamp) -> Plan {
-    let text: Vec<String> = errors.iter().map(ToString::to_string).collect();
-    cannot_act(&observed.cell, condition::VALID, reason::INVALID_SPEC, text.join("; "), now)
+    cannot_act(&observed.cell, condition::VALID, reason::INVALID_SPEC, FieldError::join(errors), now)
 }
 
 /// The plan for a Cell whose router is not there.
@@ -135,7 +135,17 @@ impl Planner<'_> {
     }
 
     fn phase(&self, overdue: bool) -> CellPhase {
-        let degraded = [reason::NO_TARGET_GROUPS, reason::CAPACITY_EXCEEDED, reason::REFUSED, reason::NOTHING_HEALTHY];
+        let degraded = [
+            reason::NO_TARGET_GROUPS,
+            reason::CAPACITY_EXCEEDED,
+            reason::REFUSED,
+            reason::FOREIGN_RULE,
+            reason::RULE_TAKEN,
+            reason::INVALID_SPEC,
+            reason::INVARIANT_BREACH,
+            reason::UNSUPPORTED_INGRESS,
+            reason::NOTHING_HEALTHY,
+        ];
         let last = self.status.rollout.as_ref().filter(|rollout| rollout.finished_at.is_some());
         let failed = last
             .is_some_and(|rollout| matches!(rollout.outcome, Some(RolloutOutcome::Failed | RolloutOutcome::Aborted)));
@@ -211,64 +221,48 @@ impl Planner<'_> {
     }
 
     fn set_conditions(&mut self, overdue: bool) {
-        let (now, generation) = (self.now, self.observed.cell.metadata.generation);
-        let first = self.waits.first().cloned();
         let phase = self.status.phase;
         let text = self.status.message.clone();
-        let because = |fallback: &'static str| first.as_ref().map_or(fallback, |wait| wait.reason);
-        let moving = matches!(phase, Some(CellPhase::Progressing | CellPhase::RollingBack));
-        let settled = self.route().is_some_and(super::ObservedRoute::is_verified)
-            && !self.actions.iter().any(|action| matches!(action, Action::WriteRoute(_)));
+        let waits = self.waits.first().map(|wait| wait.reason);
+        let writes = self.actions.iter().any(|action| matches!(action, Action::WriteRoute(_)));
+        let settled = !writes && self.route().is_some_and(super::ObservedRoute::is_verified);
+        let rested = if phase == Some(CellPhase::Failed) { reason::ROLLOUT_FAILED } else { reason::AS_DESIRED };
         let ready = settled && matches!(phase, Some(CellPhase::Healthy | CellPhase::Failed));
-        let degraded = phase == Some(CellPhase::Degraded);
+        self.set(condition::READY, ready, rested, waits.unwrap_or(reason::ROLLING_OUT), text.clone());
+        let (back, forth) = (phase == Some(CellPhase::RollingBack), phase == Some(CellPhase::Progressing));
+        let moves = if back { reason::ROLLING_BACK } else { reason::ROLLING_OUT };
+        self.set(condition::PROGRESSING, back || forth, moves, waits.unwrap_or(reason::AS_DESIRED), text.clone());
         let paused = phase == Some(CellPhase::Paused);
+        let only_if = |holds: bool| if holds { text.clone() } else { String::new() };
+        self.set(condition::PAUSED, paused, waits.unwrap_or(reason::PAUSE_STEP), reason::AS_DESIRED, only_if(paused));
+        let degraded = phase == Some(CellPhase::Degraded);
+        let late = if overdue { Some(reason::PROGRESS_DEADLINE_EXCEEDED) } else { waits };
+        let why = late.unwrap_or(reason::AS_DESIRED);
+        self.set(condition::DEGRADED, degraded, why, reason::AS_DESIRED, only_if(degraded));
         let left_out = self.grouping.left_out.join("; ");
-        let (rollback_ready, rollback_reason, rollback_text) = self.rollback_ready();
-        let degraded_reason = if overdue { reason::PROGRESS_DEADLINE_EXCEEDED } else { because(reason::AS_DESIRED) };
-        let (verified, verified_text) = self.traffic_verified();
-        let conditions: [(&str, Option<bool>, &str, String); 7] = [
-            (
-                condition::VALID,
-                Some(left_out.is_empty()),
-                if left_out.is_empty() { reason::AS_DESIRED } else { reason::INVALID_TARGET_GROUPS },
-                left_out,
-            ),
-            (
-                condition::READY,
-                Some(ready),
-                if ready { reason::AS_DESIRED } else { because(reason::ROLLING_OUT) },
-                text.clone(),
-            ),
-            (
-                condition::PROGRESSING,
-                Some(moving),
-                if moving { reason::ROLLING_OUT } else { because(reason::AS_DESIRED) },
-                text.clone(),
-            ),
-            (
-                condition::TRAFFIC_VERIFIED,
-                verified,
-                if verified == Some(true) { reason::AS_DESIRED } else { because(reason::WAITING_FOR_ROUTE) },
-                verified_text,
-            ),
-            (
-                condition::PAUSED,
-                Some(paused),
-                if paused { because(reason::PAUSE_STEP) } else { reason::AS_DESIRED },
-                if paused { text.clone() } else { String::new() },
-            ),
-            (
-                condition::DEGRADED,
-                Some(degraded),
-                if degraded { degraded_reason } else { reason::AS_DESIRED },
-                if degraded { text } else { String::new() },
-            ),
-            (condition::ROLLBACK_READY, rollback_ready, rollback_reason, rollback_text),
-        ];
-        let list: &mut Vec<Condition> = &mut self.status.conditions;
-        for (type_, status, reason, message) in conditions {
-            condition::set(list, now, generation, NewCondition { type_, status, reason, message });
-        }
+        let all = left_out.is_empty();
+        self.set(condition::VALID, all, reason::AS_DESIRED, reason::INVALID_TARGET_GROUPS, left_out);
+        let (verified, text) = self.traffic_verified();
+        let unverified = waits.unwrap_or(reason::WAITING_FOR_ROUTE);
+        self.set(condition::TRAFFIC_VERIFIED, verified, reason::AS_DESIRED, unverified, text);
+        let (ready, why, text) = self.rollback_ready();
+        self.set(condition::ROLLBACK_READY, ready, why, why, text);
+    }
+
+    /// Sets one condition: `holds` or not (`None`: unknown), with the reason for either case.
+    fn set(
+        &mut self,
+        type_: &str,
+        holds: impl Into<Option<bool>>,
+        if_true: &'static str,
+        if_not: &'static str,
+        message: String,
+    ) {
+        let status = holds.into();
+        let reason = if status == Some(true) { if_true } else { if_not };
+        let generation = self.observed.cell.metadata.generation;
+        let new = NewCondition { type_, status, reason, message };
+        condition::set(&mut self.status.conditions, self.now, generation, new);
     }
 
     fn traffic_verified(&self) -> (Option<bool>, String) {

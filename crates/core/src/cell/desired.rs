@@ -278,6 +278,7 @@ impl Planner<'_> {
             groups: Vec::new(),
             health_of: BTreeSet::new(),
             overwrite: None,
+            way_back: self.is_winding_back() || self.canary_gate() == Gate::WayBack,
             deletion_policy: self.spec.deletion_policy,
             adopt: annotations.and_then(|annotations| annotations.get(ADOPT_RULE_ANNOTATION)).cloned(),
         }

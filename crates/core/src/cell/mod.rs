@@ -30,4 +30,4 @@ pub use observed::{
 pub use plan::{Action, Note, Plan, PlanReport, plan};
 pub use route_object::{alb_spec, desired_of_alb, desired_of_route, route_spec};
 pub use steps::{RolloutStep, share_at};
-pub use validated::{FieldError, Floor, ValidatedCell};
+pub use validated::{Floor, ValidatedCell};

@@ -85,6 +85,8 @@ pub struct DesiredRoute {
     pub health_of: BTreeSet<String>,
     /// Fingerprint of a foreign state that may be overwritten.
     pub overwrite: Option<String>,
+    /// Whether this takes traffic back to safety.
+    pub way_back: bool,
     /// What becomes of the rule with the Cell.
     pub deletion_policy: DeletionPolicy,
     /// Value of the annotation that lets a rule be adopted.
@@ -144,8 +146,8 @@ impl DesiredRoute {
         self.groups.iter().find(|group| group.name == name).map(|group| group.weight)
     }
 
-    /// Whether this asks the router for what `other` asks for. What only gates a raise (`min_healthy`) does not
-    /// count, it travels with the next change of weights; neither does an `overwrite` that has served.
+    /// Whether this asks the router for what `other` asks for. What only goes with a change of weights (`min_healthy`,
+    /// `way_back`) does not count, it travels with the next one; neither does an `overwrite` that has served.
     pub fn same_request(&self, other: &Self) -> bool {
         let key = |route: &Self| -> BTreeMap<String, (String, i32)> {
             route.groups.iter().map(|group| (group.name.clone(), (group.id.clone(), group.weight))).collect()

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use okra_api::{
     BlockedVersion, CellStatus,
     cell_status::{RolloutOutcome, RolloutStatus},
-    condition::reason,
+    condition::{self, reason},
 };
 
 use super::{
@@ -61,6 +61,24 @@ pub enum Action {
     },
 }
 
+impl Action {
+    /// Whether it is carried out before the status is written, or after it.
+    ///
+    /// The status remembers how far the rollout is, so it is written before the traffic moves: a crash between the
+    /// two leads to the same write, never to a weight of an earlier step. What the status does not remember (a block,
+    /// a child) comes before it, and is done again without effect.
+    pub fn precedes_status(&self) -> bool {
+        match self {
+            Self::WriteRoute(_) | Self::CancelPause { .. } => false,
+            Self::CreatePause { .. }
+            | Self::DeletePause { .. }
+            | Self::Block(_)
+            | Self::Unblock { .. }
+            | Self::TerminateRun { .. } => true,
+        }
+    }
+}
+
 /// One thing worth telling a person: becomes an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
@@ -85,7 +103,8 @@ pub struct PlanReport {
 #[derive(Clone, Debug, PartialEq)]
 #[must_use]
 pub struct Plan {
-    /// In this order. At most one of them changes traffic.
+    /// In this order, with the status written in between (see [`Action::precedes_status`]). At most one of them
+    /// changes traffic.
     pub actions: Vec<Action>,
     /// The whole next status.
     pub status: CellStatus,
@@ -293,7 +312,7 @@ impl<'a> Planner<'a> {
     pub fn wait_for_route(&mut self) {
         let (reason, text) = match self.route() {
             Some(route) if route.outcome() == Some(okra_api::RouteOutcome::Refused) => {
-                (reason::REFUSED, route.status.message.clone())
+                (refusal(route), route.status.message.clone())
             }
             Some(route)
                 if route.outcome() == Some(okra_api::RouteOutcome::NotYet) && !route.status.message.is_empty() =>
@@ -304,4 +323,18 @@ impl<'a> Planner<'a> {
         };
         self.wait(reason, text);
     }
+}
+
+/// Why a route is refused, in the route's own reason.
+fn refusal(route: &ObservedRoute) -> &'static str {
+    let known = [
+        reason::FOREIGN_RULE,
+        reason::RULE_TAKEN,
+        reason::CAPACITY_EXCEEDED,
+        reason::UNSUPPORTED_INGRESS,
+        reason::INVALID_SPEC,
+        reason::INVARIANT_BREACH,
+    ];
+    let own = condition::find(&route.status.conditions, condition::READY).map(|ready| ready.reason.as_str());
+    known.into_iter().find(|known| Some(*known) == own).unwrap_or(reason::REFUSED)
 }

@@ -30,7 +30,7 @@ impl Planner<'_> {
         let answer = self.carry_out(&request);
         let accepted = answer.is_ok();
         let message = answer.unwrap_or_else(|refusal| refusal);
-        let by = if request.user.is_empty() { "somebody" } else { &request.user };
+        let by = name_of(&request.user);
         let verb = request.verb.as_str();
         self.note(
             !accepted,
@@ -91,7 +91,7 @@ impl Planner<'_> {
         self.leave_step();
         self.status.hold = None;
         if let Some(rollout) = self.status.rollout.as_mut() {
-            rollout.by.clone_from(&request.user);
+            name_of(&request.user).clone_into(&mut rollout.by);
         }
         if full {
             self.drop_background();
@@ -116,7 +116,7 @@ impl Planner<'_> {
         self.hold(
             reason::PAUSED_BY_PERSON,
             "a person paused the rollout: resume goes on, abort goes back".to_owned(),
-            &request.user,
+            name_of(&request.user),
         );
         Ok("the weights are held".to_owned())
     }
@@ -148,7 +148,7 @@ impl Planner<'_> {
             self.next_step();
         }
         if let Some(rollout) = self.status.rollout.as_mut() {
-            rollout.by.clone_from(&request.user);
+            name_of(&request.user).clone_into(&mut rollout.by);
         }
         Ok(format!("the rollout goes on without {}", dropped.join(" and ")))
     }
@@ -214,7 +214,7 @@ impl Planner<'_> {
             return Err("refused: traffic is going back already; pin another version with spec.version".to_owned());
         }
         self.block(&version, &format!("aborted by {}", name_of(&request.user)));
-        self.end(RolloutOutcome::Aborted, "a person aborted it", &request.user);
+        self.end(RolloutOutcome::Aborted, "a person aborted it", name_of(&request.user));
         self.overwrite = self.foreign_fingerprint();
         Ok(format!(
             "all traffic goes back to {}; {version} is blocked",
@@ -234,9 +234,10 @@ impl Planner<'_> {
             return Err("refused: a rollout is under way; use abort".to_owned());
         }
         let stable = self.stable().ok_or("refused: nothing serves yet")?;
+        let older = |text: &String| version::parse(text).is_ok_and(|version| version < stable);
         let to = request.args.get("to").cloned().or_else(|| {
-            let last = self.status.history.iter().find(|record| record.outcome == RolloutOutcome::Succeeded);
-            last.and_then(|record| record.previous_version.clone())
+            let succeeded = self.status.history.iter().filter(|record| record.outcome == RolloutOutcome::Succeeded);
+            succeeded.filter_map(|record| record.previous_version.clone()).find(older)
         });
         let to = to.ok_or("refused: there is no version before; say --to VERSION")?;
         let to = version::parse(&to).map_err(|error| format!("refused: {error}"))?;
@@ -249,7 +250,7 @@ impl Planner<'_> {
         self.block_newer(&to, &request.user);
         self.begin(&to, Start::AtOnce, "a person went back");
         if let Some(rollout) = self.status.rollout.as_mut() {
-            rollout.by.clone_from(&request.user);
+            name_of(&request.user).clone_into(&mut rollout.by);
         }
         Ok(format!("all traffic goes back to {to}; newer versions are blocked"))
     }
@@ -263,7 +264,7 @@ impl Planner<'_> {
         self.unblock(&version);
         if self.moving().is_some() {
             let stable = self.stable().ok_or("refused: the first deployment is under way")?;
-            self.end(RolloutOutcome::Superseded, "a person began it again", &request.user);
+            self.end(RolloutOutcome::Superseded, "a person began it again", name_of(&request.user));
             self.finish();
             let back = version < stable;
             self.begin(&version, if back { Start::AtOnce } else { Start::Steps }, "a person began it again");

@@ -33,6 +33,7 @@ pub fn alb_spec(desired: &DesiredRoute) -> Option<AWSApplicationLoadBalancerConf
         stickiness: stickiness.clone(),
         health_of: desired.health_of.iter().cloned().collect(),
         overwrite: desired.overwrite.clone(),
+        way_back: Some(desired.way_back),
         deletion_policy: desired.deletion_policy,
     })
 }
@@ -58,6 +59,7 @@ pub fn desired_of_alb(spec: &AWSApplicationLoadBalancerConfigSpec, adopt: Option
         groups: forward.target_groups.into_iter().map(group).collect(),
         health_of: spec.health_of.iter().cloned().collect(),
         overwrite: spec.overwrite.clone(),
+        way_back: spec.way_back.unwrap_or(false),
         deletion_policy: spec.deletion_policy,
         adopt,
     }
@@ -78,6 +80,7 @@ pub fn route_spec(desired: &DesiredRoute) -> Option<RouteSpec> {
         target_groups: desired.groups.iter().map(group).collect(),
         health_of: desired.health_of.iter().cloned().collect(),
         overwrite: desired.overwrite.clone(),
+        way_back: Some(desired.way_back),
         deletion_policy: desired.deletion_policy,
     })
 }
@@ -96,6 +99,7 @@ pub fn desired_of_route(spec: &RouteSpec, adopt: Option<String>) -> DesiredRoute
         groups: spec.target_groups.iter().map(group).collect(),
         health_of: spec.health_of.iter().cloned().collect(),
         overwrite: spec.overwrite.clone(),
+        way_back: spec.way_back.unwrap_or(false),
         deletion_policy: spec.deletion_policy,
         adopt,
     }

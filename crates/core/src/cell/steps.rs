@@ -7,7 +7,7 @@ use okra_api::{
     step::{BlueGreenStep, CanaryStep, PauseStep},
 };
 
-use super::validated::FieldError;
+use crate::field::FieldError;
 
 /// One step of a rollout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,13 +69,10 @@ fn exactly_one(
 ) -> Result<RolloutStep, FieldError> {
     match (found.pop(), found.pop()) {
         (Some((_, step)), None) => step,
-        (None, _) => {
-            Err(FieldError { path: String::new(), message: format!("is empty: set exactly one of {allowed}") })
+        (None, _) => Err(FieldError::new("", format!("is empty: set exactly one of {allowed}"))),
+        (Some((second, _)), Some((first, _))) => {
+            Err(FieldError::new("", format!("has both {first} and {second}: make two steps of them")))
         }
-        (Some((second, _)), Some((first, _))) => Err(FieldError {
-            path: String::new(),
-            message: format!("has both {first} and {second}: make two steps of them"),
-        }),
     }
 }
 
@@ -83,23 +80,18 @@ fn percent(field: &str, value: i32, low: i32) -> Result<i32, FieldError> {
     if (low..=100).contains(&value) {
         Ok(value)
     } else {
-        Err(FieldError { path: format!(".{field}"), message: format!("{value} is not between {low} and 100") })
+        Err(FieldError::new(format!(".{field}"), format!("{value} is not between {low} and 100")))
     }
 }
 
 fn pause(step: &PauseStep) -> Result<RolloutStep, FieldError> {
     let duration = step.duration.as_ref().map(okra_api::GoDuration::get).transpose();
-    duration
-        .map(RolloutStep::Pause)
-        .map_err(|error| FieldError { path: ".pause.duration".to_owned(), message: error.to_string() })
+    duration.map(RolloutStep::Pause).map_err(|error| FieldError::new(".pause.duration", error.to_string()))
 }
 
 fn templates(field: &str, empty: bool, step: RolloutStep) -> Result<RolloutStep, FieldError> {
     if empty {
-        Err(FieldError {
-            path: format!(".{field}.templates"),
-            message: "is empty: name at least one template".to_owned(),
-        })
+        Err(FieldError::new(format!(".{field}.templates"), "is empty: name at least one template"))
     } else {
         Ok(step)
     }
@@ -146,8 +138,8 @@ mod tests {
     #[test]
     fn a_step_has_exactly_one_key() {
         let two = CanaryStep { set_weight: Some(20), pause: Some(PauseStep::default()), ..CanaryStep::default() };
-        assert!(of_canary(&two).unwrap_err().message.contains("both setWeight and pause"));
-        assert!(of_canary(&CanaryStep::default()).unwrap_err().message.contains("is empty"));
+        assert!(of_canary(&two).unwrap_err().fault.contains("both setWeight and pause"));
+        assert!(of_canary(&CanaryStep::default()).unwrap_err().fault.contains("is empty"));
         let over = CanaryStep { set_weight: Some(101), ..CanaryStep::default() };
         assert_eq!(of_canary(&over).unwrap_err().to_string(), ".setWeight: 101 is not between 0 and 100");
         let bad = CanaryStep { pause: Some(PauseStep { duration: Some("soon".into()) }), ..CanaryStep::default() };

@@ -111,9 +111,13 @@ impl Planner<'_> {
             .filter(|group| self.current(group).is_some_and(|weight| weight > 0))
             .map(|group| group.name.as_str())
             .collect();
+        // The router reads the health that it is asked for before it says Verified; the time of a reading whose
+        // counts are the same as before is not written.
+        let asked = |name: &&&str| route.is_verified() && route.desired.health_of.contains(**name);
         let read: BTreeMap<String, u32> = serving
             .iter()
-            .filter_map(|name| route.health(name).filter(|health| health.read_at >= rollout.started_at))
+            .filter(asked)
+            .filter_map(|name| route.health(name))
             .map(|health| (health.name.clone(), health.healthy))
             .collect();
         if read.len() == serving.len()

@@ -1,7 +1,5 @@
 //! A Cell whose every field has been looked at.
 
-use std::fmt;
-
 use jiff::SignedDuration;
 use okra_api::{
     GoDuration, TargetGroupSelector,
@@ -11,22 +9,10 @@ use okra_api::{
 };
 
 use super::{observed::RoutePlace, steps};
-use crate::version::{self, Version};
-
-/// What is wrong with one field, and what to write instead.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FieldError {
-    /// The field's path.
-    pub path: String,
-    /// What is wrong and what to write instead.
-    pub message: String,
-}
-
-impl fmt::Display for FieldError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path, self.message)
-    }
-}
+use crate::{
+    field::FieldError,
+    version::{self, Version},
+};
 
 /// Healthy targets that a group needs before its weight is raised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +83,7 @@ struct Errors(Vec<FieldError>);
 
 impl Errors {
     fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {
-        self.0.push(FieldError { path: path.into(), message: message.into() });
+        self.0.push(FieldError::new(path, message));
     }
 
     fn duration(&mut self, path: &str, value: Option<&GoDuration>) -> Option<SignedDuration> {
@@ -226,7 +212,7 @@ fn check_steps(canary: &[CanaryStep], blue_green: &[BlueGreenStep], errors: &mut
         blue_green.iter().enumerate().map(|(index, step)| ("blueGreen", index, steps::of_blue_green(step)));
     for (strategy, index, step) in canary.chain(blue_green) {
         if let Err(error) = step {
-            errors.add(format!("spec.updateStrategy.{strategy}.steps[{index}]{}", error.path), error.message);
+            errors.add(format!("spec.updateStrategy.{strategy}.steps[{index}]{}", error.field), error.fault);
         }
     }
 }

@@ -15,4 +15,4 @@ pub use check::check;
 pub use fingerprint::fingerprint;
 pub use plan::{DELETION_PATIENCE, Failure, Reading, RouteInput, RoutePlan, Sent, failed, plan, same_but_for_times};
 pub use types::*;
-pub use validate::{FieldError, Identity, validate_alb, validate_route};
+pub use validate::{Identity, validate_alb, validate_route};

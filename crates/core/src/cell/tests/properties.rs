@@ -21,7 +21,7 @@ enum Happening {
     Suspend(bool),
     Pin(u8),
     Deaf(bool),
-    /// A crash after so many of the next plan's actions: the status is not written.
+    /// A crash after so many of the next plan's writes.
     Crash(u8),
 }
 
@@ -96,12 +96,10 @@ fn happen(world: &mut World, happening: &Happening) {
     }
 }
 
-/// Carries out the first actions of a plan and forgets the rest, the status included.
+/// Carries out the first writes of a plan and forgets the rest.
 fn crash(world: &mut World, after: usize) {
     let plan = crate::cell::plan(&world.observe(), world.now);
-    for action in plan.actions.into_iter().take(after) {
-        world.act(action);
-    }
+    world.carry_out(&plan, after);
     world.route_tick();
 }
 

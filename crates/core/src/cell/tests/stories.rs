@@ -124,6 +124,21 @@ fn a_percentage_floor_grows_with_the_share() {
     assert_eq!(world.weights(), weights(&[("v1-a", 50), ("v2-a", 50)]));
 }
 
+/// A later rollout measures again, although the serving side has as many healthy targets as before.
+#[test]
+fn a_percentage_floor_does_not_stall_on_unchanged_counts() {
+    let mut world = World::serving(vec![set_weight(20)], 1, &["v1-a"]);
+    world.edit(|spec| spec.min_healthy_targets = Some(CountOrPercent::Text("80%".to_owned())));
+    for version in 2..=4 {
+        world.pass(seconds(60));
+        world.add(&format!("v{version}-a"), &format!("{version}.0.0"));
+        world.run();
+        assert_eq!(world.stable(), format!("{version}.0.0"), "{}", world.message());
+        let at_start = world.status().rollout.unwrap().healthy_at_start;
+        assert_eq!(at_start[&format!("v{}-a", version - 1)], 3);
+    }
+}
+
 #[test]
 fn a_failed_analysis_goes_back_in_one_call_and_blocks() {
     let mut world = World::serving(vec![set_weight(20), analysis(), set_weight(60)], 1, &["v1-a"]);
@@ -298,6 +313,16 @@ fn undo_goes_back_after_success_in_one_call() {
     assert_eq!(world.status().blocked_versions, ["2.0.0"]);
     world.pass(seconds(3600));
     assert_eq!(world.stable(), "1.0.0");
+}
+
+#[test]
+fn undo_after_undo_says_that_there_is_nothing_older() {
+    let mut world = World::serving(vec![set_weight(20)], 1, &["v1-a"]);
+    world.add("v2-a", "2.0.0");
+    world.run();
+    assert!(world.ask(Verb::Undo, &[]).0);
+    let (accepted, message) = world.ask(Verb::Undo, &[]);
+    assert!(!accepted && message.contains("there is no version before"), "{message}");
 }
 
 #[test]

@@ -175,13 +175,25 @@ impl World {
         let breach = decided.status.conditions.iter().find(|condition| condition.reason == "InvariantBreach");
         assert!(breach.is_none(), "{breach:?}");
         let before = self.cell.status.clone();
-        for action in decided.actions.clone() {
-            self.act(action);
-        }
-        self.cell.status = Some(decided.status.clone());
+        self.carry_out(&decided, usize::MAX);
         let changed = before != self.cell.status || !decided.actions.is_empty();
         self.last = Some(decided);
         changed
+    }
+
+    /// Carries out the first `count` writes of a plan, the status among them.
+    pub fn carry_out(&mut self, plan: &Plan, count: usize) {
+        let (before, after): (Vec<Action>, Vec<Action>) =
+            plan.actions.iter().cloned().partition(Action::precedes_status);
+        for action in before.iter().take(count) {
+            self.act(action.clone());
+        }
+        if count > before.len() {
+            self.cell.status = Some(plan.status.clone());
+        }
+        for action in after.into_iter().take(count.saturating_sub(before.len() + 1)) {
+            self.act(action);
+        }
     }
 
     pub fn act(&mut self, action: Action) {
@@ -247,7 +259,8 @@ impl World {
         for name in read {
             let (healthy, total) = self.health.get(&name).copied().unwrap_or_default();
             let known = status.health.iter().find(|health| health.name == name);
-            if known.is_none_or(|known| (known.healthy, known.total) != (healthy, total) || known.read_at < self.now) {
+            // As the route controller does: the same counts are no news.
+            if known.is_none_or(|known| (known.healthy, known.total) != (healthy, total)) {
                 status.health.retain(|health| health.name != name);
                 status.health.push(RouteHealth { name, healthy, total, read_at: self.now, gone: false });
             }

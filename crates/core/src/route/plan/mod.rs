@@ -75,6 +75,8 @@ pub struct RouteInput {
     pub health_of: Vec<String>,
     /// The fingerprint of a foreign state that may be overwritten.
     pub overwrite: Option<String>,
+    /// Whether the intent takes traffic back to safety; `None`: read from the weights.
+    pub way_back: Option<bool>,
     /// An older object that claims the same place.
     pub claimed_by: Option<String>,
     /// How often a rule at rest is looked at.

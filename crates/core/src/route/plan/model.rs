@@ -105,6 +105,7 @@ impl World {
             failure: None,
             health_of: Vec::new(),
             overwrite: None,
+            way_back: None,
             claimed_by: None,
             drift_interval: SignedDuration::from_mins(5),
         };

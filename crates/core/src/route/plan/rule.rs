@@ -207,7 +207,8 @@ fn content(input: &RouteInput, rule: &ObservedRule, delta: &Delta, now: Timestam
     if weights.is_none() && delta.conditions.is_none() && delta.stickiness.is_none() {
         return waiting;
     }
-    let rollback = weights.as_ref().is_some_and(|weights| weights::is_rollback(&rule.weights, weights));
+    let looks_back = || weights.as_ref().is_some_and(|weights| weights::is_rollback(&rule.weights, weights));
+    let rollback = input.way_back.unwrap_or_else(looks_back);
     let lane = if rollback { Lane::Rollback } else { Lane::Promote };
     let after = after(input, rule, rule.priority, weights.as_ref(), delta.conditions.as_ref(), delta.stickiness);
     let change = Change::Modify {
