@@ -1,4 +1,11 @@
-//! Every example, and every manifest within the documentation, is accepted by a real API server.
+//! Every example, and every manifest within the documentation, is accepted by a real API server; and what the pages
+//! name is there.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests are not seen as tests"
+)]
 
 use std::path::{Path, PathBuf};
 
@@ -170,4 +177,41 @@ fn links_of_the_documentation_lead_somewhere() {
         }
     }
     assert_eq!(broken, Vec::<String>::new());
+}
+
+/// The page of what okra never does names only tests that there are, and the pages name every reason.
+#[test]
+fn tests_and_reasons_that_the_documentation_names_are_there() {
+    let read = |path: &str| std::fs::read_to_string(root().join(path)).unwrap();
+    let sources: String = ["crates", "bins"]
+        .iter()
+        .flat_map(|folder| files(&root().join(folder), "rs"))
+        .map(|path| std::fs::read_to_string(path).unwrap())
+        .collect();
+    let safety = read("docs/concepts/safety.md");
+    let quoted = safety.split('`').skip(1).step_by(2);
+    let names: Vec<&str> = quoted.filter(|name| name.matches('_').count() > 1 && !name.contains(['/', ':'])).collect();
+    let missing: Vec<&&str> = names.iter().filter(|name| !sources.contains(&format!("fn {name}("))).collect();
+    assert_eq!(missing, Vec::<&&str>::new());
+    assert!(names.len() > 30, "{names:?}");
+
+    let troubleshooting = read("docs/guides/troubleshooting.md");
+    let reasons = read("crates/api/src/condition.rs");
+    let (_, reasons) = reasons.split_once("pub mod reason").unwrap();
+    let values = reasons.lines().filter_map(|line| line.trim().strip_prefix("pub const ")?.split('"').nth(1));
+    let unexplained: Vec<&str> = values.filter(|value| !troubleshooting.contains(&format!("`{value}`"))).collect();
+    assert_eq!(unexplained, Vec::<&str>::new());
+}
+
+/// The page of `okractl get cell` in the README is one that a snapshot holds.
+#[test]
+fn the_page_in_the_readme_is_what_is_printed() {
+    let folder = root().join("crates/cli/src/render/cell/snapshots");
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let shown = files(&folder, "snap").into_iter().any(|path| {
+        let snapshot = std::fs::read_to_string(path).unwrap();
+        let page = snapshot.splitn(3, "---\n").nth(2).unwrap_or_default().trim_end().to_owned();
+        page.contains("COMMANDS NOW") && readme.contains(&page)
+    });
+    assert!(shown, "the README shows no page that a snapshot holds");
 }
