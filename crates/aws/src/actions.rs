@@ -1,16 +1,12 @@
 //! Actions of a rule: reading the weights, and writing them without losing what else the rule does.
 
+use okra_provider::router::{ALB_MAX_GROUPS, MAX_WEIGHT};
 use std::collections::BTreeMap;
 
 use aws_sdk_elasticloadbalancingv2::types::{
     Action, ActionTypeEnum, ForwardActionConfig, TargetGroupStickinessConfig, TargetGroupTuple,
 };
 use okra_core::route::Sticky;
-
-/// Target groups that one action can hold; a fixed quota ("Quotas for your Application Load Balancers").
-pub(crate) const MAX_GROUPS: usize = 5;
-/// The largest weight (ELBv2 API reference, TargetGroupTuple).
-pub(crate) const MAX_WEIGHT: i32 = 999;
 
 /// Where a rule forwards to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -129,8 +125,8 @@ fn judge(weights: &BTreeMap<String, i32>) -> Result<(), String> {
     if weights.is_empty() {
         return Err("a forward action needs a target group".to_owned());
     }
-    if weights.len() > MAX_GROUPS {
-        return Err(format!("a forward action holds at most {MAX_GROUPS} target groups, not {}", weights.len()));
+    if weights.len() > ALB_MAX_GROUPS {
+        return Err(format!("a forward action holds at most {ALB_MAX_GROUPS} target groups, not {}", weights.len()));
     }
     if let Some((arn, weight)) = weights.iter().find(|(_, weight)| !(0..=MAX_WEIGHT).contains(*weight)) {
         return Err(format!("the weight of {arn} must be 0 to {MAX_WEIGHT}, not {weight}"));

@@ -10,7 +10,9 @@ use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkErro
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use okra_provider::{RouterError, RouterErrorKind};
 
-use crate::{actions::MAX_GROUPS, operation::Operation, redact::redact};
+use okra_provider::router::ALB_MAX_GROUPS;
+
+use crate::{operation::Operation, redact::redact};
 
 /// A failed call, before it is told to a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -208,7 +210,7 @@ fn remedy(failure: &Failure, occasion: Occasion<'_>) -> Option<String> {
     }
     let region = occasion.region;
     Some(match stem(&failure.code) {
-        "TooManyTargetGroups" => format!("An action holds {MAX_GROUPS} target groups at most, and AWS raises that for nobody: detach some"),
+        "TooManyTargetGroups" => format!("An action holds {ALB_MAX_GROUPS} target groups at most, and AWS raises that for nobody: detach some"),
         "TooManyUniqueTargetGroupsPerLoadBalancer" => {
             "A load balancer uses 100 target groups at most, and AWS raises that for nobody: remove unused rules".into()
         }

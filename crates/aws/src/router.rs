@@ -6,10 +6,9 @@ use async_trait::async_trait;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use jiff::SignedDuration;
 use okra_core::route::{Capabilities, Change, GroupHealth, Intent, Lane, Observed, ObservedRule};
-use okra_provider::{CallContext, RouterError, TrafficRouter};
+use okra_provider::{CallContext, RouterError, TrafficRouter, router::alb_capabilities};
 
 use crate::{
-    actions::{MAX_GROUPS, MAX_WEIGHT},
     client::Clients,
     limiter::{Limiters, RateLimits},
     listener::SharedReadings,
@@ -95,14 +94,7 @@ impl AlbRouter {
 #[async_trait]
 impl TrafficRouter for AlbRouter {
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            max_groups: MAX_GROUPS,
-            max_weight: MAX_WEIGHT,
-            settle: self.settle,
-            // Weights count for each request, also on a connection that was open before.
-            keeps_connections: false,
-            sees_health: true,
-        }
+        alb_capabilities(self.settle)
     }
 
     async fn observe(&self, intent: &Intent, call: &CallContext) -> Result<Observed, RouterError> {

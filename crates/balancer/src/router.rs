@@ -9,19 +9,15 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use jiff::SignedDuration;
 use okra_core::route::{Capabilities, Change, Conditions, GroupHealth, Intent, Observed, ObservedRule, Place, Sticky};
-use okra_provider::{CallContext, RouterError, RouterErrorKind, TrafficRouter};
+use okra_provider::{CallContext, RouterError, RouterErrorKind, TrafficRouter, router::local_capabilities};
 use tokio::sync::Mutex;
 
 use crate::balancer::{Balancer, Options};
 use crate::stats::{self, Stats};
 use crate::table::{
-    Action, DEFAULT_PRIORITY, Group, HealthCheck, HealthSource, MAX_WEIGHT, RoutingTable, Rule, Target, WeightedGroup,
+    Action, DEFAULT_PRIORITY, Group, HealthCheck, HealthSource, RoutingTable, Rule, Target, WeightedGroup,
 };
-
-/// The greatest number of target groups in one route: what the kind `Route` can hold. The balancer itself has no limit.
-const MAX_GROUPS: usize = 64;
 
 /// How the listeners of a [`LocalRouter`] behave.
 #[derive(Debug, Clone)]
@@ -209,13 +205,7 @@ impl LocalRoute {
 #[async_trait]
 impl TrafficRouter for LocalRouter {
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            max_groups: MAX_GROUPS,
-            max_weight: MAX_WEIGHT as i32,
-            settle: SignedDuration::ZERO,
-            keeps_connections: true,
-            sees_health: true,
-        }
+        local_capabilities()
     }
 
     async fn observe(&self, intent: &Intent, call: &CallContext) -> Result<Observed, RouterError> {

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use jiff::SignedDuration;
 use okra_core::route::{Capabilities, Change, GroupHealth, Intent, Lane, Observed};
 
 use crate::ports::{Leadership, NotLeader};
@@ -16,6 +17,37 @@ pub struct CallContext {
     pub timeout: Duration,
     /// Asked by the adapter right before each write goes out, after it waited for the rate limit.
     pub leadership: Arc<dyn Leadership>,
+}
+
+/// Target groups in one forward action of an Application Load Balancer: a fixed quota (ELBv2 quota page).
+pub const ALB_MAX_GROUPS: usize = 5;
+/// Target groups in one action of the embedded balancer.
+pub const LOCAL_MAX_GROUPS: usize = 64;
+/// The largest weight of a target group (ELBv2 API reference); the embedded balancer takes the same.
+pub const MAX_WEIGHT: i32 = 999;
+
+/// What an Application Load Balancer's rule can do. `settle` is how long a change may take to reach the data path; AWS names no figure. It stands beside
+/// the port because the command line plans without the adapter.
+pub fn alb_capabilities(settle: SignedDuration) -> Capabilities {
+    // Weights count for each request, also on a connection that was open before.
+    Capabilities {
+        max_groups: ALB_MAX_GROUPS,
+        max_weight: MAX_WEIGHT,
+        settle,
+        keeps_connections: false,
+        sees_health: true,
+    }
+}
+
+/// What the embedded balancer can do.
+pub fn local_capabilities() -> Capabilities {
+    Capabilities {
+        max_groups: LOCAL_MAX_GROUPS,
+        max_weight: MAX_WEIGHT,
+        settle: SignedDuration::ZERO,
+        keeps_connections: true,
+        sees_health: true,
+    }
 }
 
 /// A load balancer.

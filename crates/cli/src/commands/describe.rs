@@ -91,7 +91,9 @@ fn metadata(kind: &str, meta: &ObjectMeta, now: jiff::Timestamp) -> Vec<String> 
         lines.push(format!("Age:          {}", age(created.0, now)));
     }
     for (title, map) in [("Labels", &meta.labels), ("Annotations", &meta.annotations)] {
-        for (at, (key, value)) in map.iter().flatten().enumerate() {
+        // What kubectl keeps for itself is the object once more.
+        let own = map.iter().flatten().filter(|(key, _)| !key.starts_with("kubectl.kubernetes.io/"));
+        for (at, (key, value)) in own.enumerate() {
             let title = if at == 0 { format!("{title}:") } else { String::new() };
             lines.push(format!("{title:<13} {key}={}", crate::style::one_line(value)));
         }

@@ -50,3 +50,6 @@ pub async fn run(verb: Verb, context: &mut Context) -> Result<ExitStatus, Comman
         Verb::Version => version::run(context),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -44,7 +44,7 @@ pub async fn run(args: Args, context: &mut Context) -> Result<ExitStatus, Comman
 
 fn render(plan: &Plan, now: Timestamp) -> String {
     let mut lines = vec![one_line(&plan.report.headline)];
-    lines.extend(plan.report.waits.iter().map(|wait| format!("  waits: {}", one_line(wait))));
+    lines.extend(plan.report.waits.iter().map(|wait| format!("  {}", one_line(wait))));
     if plan.actions.is_empty() {
         lines.push("Nothing to do now.".to_owned());
     } else {
@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn a_plan_that_waits_says_for_what() {
         let text = render(&plan(&observed(vec![group("web-1")]), NOW), NOW);
-        assert!(text.contains("1 of 2") && !text.contains('='), "{text}");
+        assert!(text.contains("waits for 2 target group") && text.contains("Nothing to do now."), "{text}");
     }
 
     #[test]

@@ -7,6 +7,8 @@ use okra_api::{
     route::RouteStatus,
 };
 
+use okra_core::version;
+
 use super::{
     columns::{Column, Text, columns},
     steps::{StepView, step_name, steps_of},
@@ -178,12 +180,14 @@ fn at_rest(list: &mut List<'_>, status: &CellStatus) {
     }
 }
 
-/// Back to the version before the one that succeeded last, when it still has target groups.
+/// Back to the older version that served last, when it still has target groups.
 fn way_back(list: &mut List<'_>, status: &CellStatus) {
-    let last = status.history.iter().find(|record| record.outcome == RolloutOutcome::Succeeded);
-    let Some(previous) = last.and_then(|record| record.previous_version.as_ref()) else { return };
-    let there = status.target_groups.iter().any(|group| group.version == *previous);
-    if let Some(stable) = status.stable_version.as_ref().filter(|stable| there && *stable != previous) {
+    let Some(stable) = &status.stable_version else { return };
+    let Ok(serving) = version::parse(stable) else { return };
+    let older = |text: &&String| version::parse(text).is_ok_and(|version| version < serving);
+    let succeeded = status.history.iter().filter(|record| record.outcome == RolloutOutcome::Succeeded);
+    let Some(previous) = succeeded.filter_map(|record| record.previous_version.as_ref()).find(older) else { return };
+    if status.target_groups.iter().any(|group| group.version == *previous) {
         let effect = format!("back to {previous} at once, block {stable}");
         list.add("undo", "", effect, format!("{previous} 100%"));
     }

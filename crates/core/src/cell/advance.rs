@@ -23,7 +23,7 @@ impl Planner<'_> {
         if self.moving().is_none() && self.status.hold.is_none() {
             return;
         }
-        if let Some(why) = self.frozen() {
+        if let Some(why) = self.frozen().filter(|_| !self.is_rollback()) {
             let reason = self.frozen_reason();
             return self.wait_for_person(reason, why);
         }

@@ -64,6 +64,7 @@ fn check_shares(observed: &ObservedCell, plan: &Plan, route: &DesiredRoute) -> V
     let status = &plan.status;
     let rollout = status.rollout.as_ref().filter(|rollout| rollout.finished_at.is_none());
     let canary = rollout.and_then(|rollout| version::parse(&rollout.version).ok());
+    let stable = status.stable_version.as_deref().and_then(|text| version::parse(text).ok());
     let pinned = observed.cell.spec.version.as_deref().and_then(|text| version::parse(text).ok());
     let mut breaches = Vec::new();
     for item in &observed.blocked {
@@ -71,7 +72,8 @@ fn check_shares(observed: &ObservedCell, plan: &Plan, route: &DesiredRoute) -> V
         let unblocked = plan.actions.iter().any(|action| {
             matches!(action, Action::Unblock { version } if version::parse(version).is_ok_and(|v| v == blocked))
         });
-        let serves = before.len() == 1 && before.contains_key(&blocked);
+        // The version that serves takes back what another one had, blocked or not: traffic must go somewhere.
+        let serves = stable.as_ref() == Some(&blocked);
         if raised(&blocked) && !unblocked && !serves && pinned.as_ref() != Some(&blocked) {
             breaches.push(Breach { invariant: "S6", message: format!("{blocked} is blocked and would get more") });
         }

@@ -12,7 +12,7 @@ use crate::field::FieldError;
 use super::{
     check::Breach,
     observed::{DesiredRoute, ObservedCell},
-    plan::{Action, Note, Plan, PlanReport, Planner},
+    plan::{self, Action, Note, Plan, PlanReport, Planner},
 };
 
 /// The plan for a Cell that cannot be acted on: nothing moves, and the Cell says why.
@@ -73,6 +73,7 @@ impl Planner<'_> {
             blocked.iter().map(ToString::to_string).collect()
         };
         self.note_foreign_edit();
+        self.note_refusal();
         self.wait_for_rebalancing();
         let overdue = self.is_overdue();
         self.status.phase = Some(self.phase(overdue));
@@ -89,12 +90,9 @@ impl Planner<'_> {
     fn wait_for_rebalancing(&mut self) {
         let writes = self.actions.iter().any(|action| matches!(action, Action::WriteRoute(_)));
         let pending = writes || self.route().is_some_and(|route| !route.is_verified());
-        if pending
-            && self.stable().is_some()
-            && self.rollout().is_none()
-            && self.status.hold.is_none()
-            && self.waits.is_empty()
-        {
+        let said = self.waits.iter().any(|wait| wait.reason == reason::WAITING_FOR_ROUTE);
+        let rests = self.stable().is_some() && self.rollout().is_none() && self.status.hold.is_none();
+        if pending && rests && !said {
             self.wait_for_route();
         }
     }
@@ -115,6 +113,15 @@ impl Planner<'_> {
         );
         let wait = super::plan::Wait { reason: reason::FOREIGN_EDIT, text, deadline: false };
         self.waits.insert(0, wait);
+    }
+
+    /// A refusal is the first thing to know, whatever else is waited for: a pause, say.
+    fn note_refusal(&mut self) {
+        let writes = self.actions.iter().any(|action| matches!(action, Action::WriteRoute(_)));
+        let route = self.route().filter(|route| route.outcome() == Some(RouteOutcome::Refused) && !writes);
+        let Some(text) = route.map(|route| route.status.message.clone()) else { return };
+        self.waits.retain(|wait| wait.text != text);
+        self.waits.insert(0, super::plan::Wait { reason: reason::REFUSED, text, deadline: true });
     }
 
     /// Keeps the time since when machines are waited for, and tells whether it is over the deadline.
@@ -270,6 +277,9 @@ impl Planner<'_> {
         match route.outcome() {
             Some(RouteOutcome::Verified) if !route.desired.groups.is_empty() => {
                 (Some(true), "the load balancer answered with the weights that are asked for".to_owned())
+            }
+            Some(RouteOutcome::NotYet) if !plan::waits_for_health(route) => {
+                (Some(false), "the load balancer has not answered with the weights that are asked for".to_owned())
             }
             Some(outcome) if !route.status.message.is_empty() => {
                 (Some(false), format!("{outcome:?}: {}", route.status.message))

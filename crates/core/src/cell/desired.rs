@@ -10,7 +10,7 @@ use super::{
     observed::{DesiredRoute, RouteGroup},
     plan::{Action, Planner},
     steps::share_at,
-    weights::split,
+    weights::{share_of, split},
 };
 use crate::version::Version;
 
@@ -162,12 +162,15 @@ impl Planner<'_> {
         };
         let mut side = Side { min_healthy, ..Side::default() };
         let groups = self.grouping.of(version);
-        // Drained by a person; but never the last one that could serve.
         let all_drained = groups.iter().all(|group| group.drained);
+        let serves = |group: &VersionedGroup| self.current(group).is_some_and(|weight| weight > 0);
+        let any_serves = groups.iter().any(serves);
+        // Drained by a person; but never the last one that serves, or that could when none does.
+        let is_drained = |group: &VersionedGroup| group.drained && !(all_drained && (serves(group) || !any_serves));
         for group in groups {
             let healthy = self.route().and_then(|route| route.health(&group.name)).map(|health| health.healthy);
             let place = match (gate, self.current(group)) {
-                _ if group.drained && !all_drained => &mut side.drained,
+                _ if is_drained(group) => &mut side.drained,
                 (Gate::FirstDeployment, _) => &mut side.carry,
                 (Gate::WayBack, Some(_)) if healthy != Some(0) => &mut side.carry,
                 (Gate::Floor(_), Some(weight)) if weight > 0 => &mut side.carry,
@@ -290,21 +293,23 @@ impl Planner<'_> {
         DesiredRoute { groups: own.groups, health_of: own.health_of, overwrite: own.overwrite, ..self.empty_route() }
     }
 
-    /// What is asked for while nothing may move: what the router has, not what was intended on top of it.
+    /// What is asked for while nothing may move: the same as before; but a raise of the canary that the router has
+    /// not answered yet is taken back to what it holds.
     fn frozen_route(&self) -> DesiredRoute {
         let mut route = self.unchanged_route();
-        let Some(observed) = self.route() else { return route };
-        if !observed.is_verified() {
-            for group in &mut route.groups {
-                group.weight = match observed.actual_weight(&group.name) {
-                    Some(actual) => group.weight.min(actual),
-                    None if observed.status.weights.is_empty() => group.weight,
-                    None => 0,
-                };
-            }
-            if route.groups.iter().all(|group| group.weight == 0) {
-                return self.unchanged_route();
-            }
+        let Some(observed) = self.route().filter(|route| !route.is_verified()) else { return route };
+        let held: BTreeMap<String, i32> =
+            observed.status.weights.iter().map(|weight| (weight.name.clone(), weight.weight)).collect();
+        let share = |weights: &BTreeMap<String, i32>| -> i64 {
+            let canary = self.canary().map(|version| self.grouping.of(&version)).unwrap_or_default();
+            canary.iter().map(|group| share_of(weights, &group.name)).sum()
+        };
+        let all_known = held.keys().all(|name| route.weight(name).is_some());
+        if held.is_empty() || !all_known || share(&route.weights()) <= share(&held) {
+            return route;
+        }
+        for group in &mut route.groups {
+            group.weight = held.get(&group.name).copied().unwrap_or(0);
         }
         route
     }

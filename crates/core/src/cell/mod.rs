@@ -8,6 +8,7 @@ mod advance;
 mod check;
 mod conclude;
 mod desired;
+mod gather;
 mod grouping;
 mod observed;
 mod plan;
@@ -23,6 +24,7 @@ mod tests;
 
 pub use check::{Breach, check};
 pub use conclude::refuse;
+pub use gather::{Surroundings, gather, is_controlled_by};
 pub use grouping::{Grouping, VersionedGroup};
 pub use observed::{
     DesiredRoute, ObservedCell, ObservedGroup, ObservedPause, ObservedRoute, ObservedRun, RouteGroup, RoutePlace,

@@ -314,15 +314,19 @@ impl<'a> Planner<'a> {
             Some(route) if route.outcome() == Some(okra_api::RouteOutcome::Refused) => {
                 (refusal(route), route.status.message.clone())
             }
-            Some(route)
-                if route.outcome() == Some(okra_api::RouteOutcome::NotYet) && !route.status.message.is_empty() =>
-            {
-                (reason::WAITING_FOR_ROUTE, route.status.message.clone())
-            }
+            // What the router waits for is worth a word; that a change is on its way is not, each word is a write.
+            Some(route) if waits_for_health(route) => (reason::WAITING_FOR_ROUTE, route.status.message.clone()),
             _ => (reason::WAITING_FOR_ROUTE, "waits for the load balancer to answer with the new weights".to_owned()),
         };
         self.wait(reason, text);
     }
+}
+
+/// Whether the router waits for healthy targets before it goes on.
+pub(super) fn waits_for_health(route: &ObservedRoute) -> bool {
+    let ready = condition::find(&route.status.conditions, condition::READY);
+    route.outcome() == Some(okra_api::RouteOutcome::NotYet)
+        && ready.is_some_and(|ready| ready.reason != reason::WAITING_FOR_ROUTE)
 }
 
 /// Why a route is refused, in the route's own reason.

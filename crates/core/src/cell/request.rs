@@ -110,6 +110,11 @@ impl Planner<'_> {
 
     fn pause(&mut self, request: &Request) -> Result<String, String> {
         self.need_moving("; set spec.suspend to keep one from beginning")?;
+        if self.is_rollback() {
+            return Err(
+                "refused: traffic is going back, that is not held up; pin another version with spec.version".to_owned()
+            );
+        }
         if self.status.hold.is_some() {
             return Err("refused: the rollout is held already".to_owned());
         }

@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 use okra_api::{
-    GoDuration, Request, RunPhase, Verb,
+    GoDuration, Request, RouteOutcome, RunPhase, Verb,
     cell::{CountOrPercent, OnFailure},
     cell_status::{CellPhase, RolloutOutcome},
     condition,
@@ -499,7 +499,7 @@ fn a_drained_group_goes_to_zero_and_comes_back_by_the_floor() {
     assert_eq!(world.weights(), weights(&[("v1-a", 100), ("v1-b", 0)]));
     world.groups.get_mut("v1-a").unwrap().drained = true;
     world.run();
-    assert!(world.lb.values().sum::<i32>() == 100, "never the last serving one");
+    assert_eq!(world.weights(), weights(&[("v1-a", 100), ("v1-b", 0)]), "never the last serving one");
     world.groups.get_mut("v1-a").unwrap().drained = false;
     world.groups.get_mut("v1-b").unwrap().drained = false;
     world.run();
@@ -516,6 +516,23 @@ fn suspend_moves_nothing_except_towards_safety() {
     assert_eq!(world.shares_of("v2"), [0, 20]);
     world.ask(Verb::Abort, &[]);
     assert_eq!(world.shares_of("v2"), [0, 20, 0]);
+}
+
+#[test]
+fn a_way_back_is_held_up_by_nothing() {
+    let mut world = World::serving(vec![set_weight(20)], 1, &["v1-a"]);
+    world.add("v2-a", "2.0.0");
+    world.run();
+    world.lb_answers = false;
+    world.edit(|spec| {
+        spec.suspend = true;
+        spec.version = Some("1.0.0".to_owned());
+    });
+    let (accepted, message) = world.ask(Verb::Pause, &[]);
+    assert!(!accepted && message.contains("traffic is going back"), "{message}");
+    world.lb_answers = true;
+    world.run();
+    assert_eq!(world.stable(), "1.0.0", "{}", world.message());
 }
 
 #[test]
@@ -643,6 +660,22 @@ fn a_foreign_edit_holds_until_a_person_decides() {
     assert_eq!(accepting.weights(), weights(&[("v1-a", 10), ("v1-b", 10), ("v2-a", 40), ("v2-b", 40)]));
     assert!(accepting.ask(Verb::Resume, &[]).0, "{}", accepting.message());
     assert_eq!(accepting.weights(), weights(&[("v1-a", 30), ("v1-b", 30), ("v2-a", 20), ("v2-b", 20)]));
+}
+
+#[test]
+fn a_refused_rule_is_said_first_even_in_a_pause() {
+    let mut world = mid_canary();
+    let route = world.route.as_mut().unwrap();
+    route.status.outcome = Some(RouteOutcome::Refused);
+    route.status.message = "rule r has no tag of Okra".to_owned();
+    world.reconcile();
+    assert_eq!(world.phase(), CellPhase::Degraded);
+    assert_eq!(world.message(), "rule r has no tag of Okra");
+    assert_eq!(condition::find(&world.status().conditions, condition::DEGRADED).unwrap().reason, "Refused");
+    assert_eq!(world.step(), 1);
+    world.route.as_mut().unwrap().status.outcome = Some(RouteOutcome::Verified);
+    world.reconcile();
+    assert_eq!(world.phase(), CellPhase::Paused, "{}", world.message());
 }
 
 #[test]

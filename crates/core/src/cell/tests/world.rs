@@ -8,6 +8,7 @@ use okra_api::{
     alb::{ListenerConfig, ListenerRule},
     cell::{AlbIngress, BlueGreenStrategy, CanaryStrategy, Ingress, StrategyType, UpdateStrategy},
     cell_status::{CellPhase, CellStatus, RolloutOutcome},
+    condition,
     names::{REQUEST_ANNOTATION, VERSION_LABEL},
     route::{ForeignState, RouteHealth, RouteWeight},
     step::{AnalysisStep, BlueGreenStep, CanaryStep, PauseStep, TemplateRef},
@@ -275,6 +276,13 @@ impl World {
             status.foreign = None;
         } else {
             status.outcome = Some(RouteOutcome::NotYet);
+            let ready = condition::NewCondition {
+                type_: condition::READY,
+                status: Some(false),
+                reason: condition::reason::WAITING_FOR_HEALTH,
+                message: waits.clone(),
+            };
+            condition::set(&mut status.conditions, self.now, Some(route.generation), ready);
         }
         status.message = waits;
         status.weights = self

@@ -1,0 +1,166 @@
+//! From the objects around a Cell to what its plan is made from. Pure: whoever reads the objects, from a cache or
+//! past it, sees the same picture.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use okra_api::{
+    AWSApplicationLoadBalancerConfig, AWSTargetGroup, AnalysisRun, Cell, Experiment, Pause, Route, RouteStatus,
+    RunPhase, TargetGroup, VersionBlocklist,
+    analysis::RunStatus,
+    cell::IngressType,
+    names::{ADOPT_RULE_ANNOTATION, DRAIN_ANNOTATION},
+};
+
+use super::{
+    observed::{DesiredRoute, ObservedCell, ObservedGroup, ObservedPause, ObservedRoute, ObservedRun},
+    route_object::{desired_of_alb, desired_of_route},
+};
+use crate::route::Capabilities;
+
+/// The objects around a Cell: those of its namespace, and those of its name.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// AWSTargetGroups of the namespace.
+    pub aws_groups: Vec<Arc<AWSTargetGroup>>,
+    /// TargetGroups of the namespace.
+    pub groups: Vec<Arc<TargetGroup>>,
+    /// The AWSApplicationLoadBalancerConfig of the Cell's name.
+    pub alb_route: Option<Arc<AWSApplicationLoadBalancerConfig>>,
+    /// The Route of the Cell's name.
+    pub route: Option<Arc<Route>>,
+    /// The VersionBlocklist of the Cell's name.
+    pub blocklist: Option<Arc<VersionBlocklist>>,
+    /// Pauses of the namespace.
+    pub pauses: Vec<Arc<Pause>>,
+    /// AnalysisRuns of the namespace.
+    pub analysis_runs: Vec<Arc<AnalysisRun>>,
+    /// Experiments of the namespace.
+    pub experiments: Vec<Arc<Experiment>>,
+    /// What the Cell's router can do; `None`: there is none here.
+    pub router: Option<Capabilities>,
+}
+
+/// What the plan is made from; an error in words when the route object of the Cell's name is somebody else's.
+pub fn gather(cell: &Cell, around: &Surroundings) -> Result<ObservedCell, String> {
+    let uid = cell.metadata.uid.as_deref().unwrap_or_default();
+    let local = cell.spec.ingress.type_ == IngressType::Local;
+    let groups = if local {
+        around.groups.iter().filter(|group| is_there(&group.metadata)).map(|group| local_group(group)).collect()
+    } else {
+        around.aws_groups.iter().filter(|group| is_there(&group.metadata)).map(|group| aws_group(group)).collect()
+    };
+    let route = if local {
+        let route = around.route.as_deref();
+        route.map(|route| {
+            own_route(&route.metadata, uid, route.status.as_ref(), |adopt| desired_of_route(&route.spec, adopt))
+        })
+    } else {
+        let route = around.alb_route.as_deref();
+        route.map(|route| {
+            own_route(&route.metadata, uid, route.status.as_ref(), |adopt| desired_of_alb(&route.spec, adopt))
+        })
+    };
+    Ok(ObservedCell {
+        cell: cell.clone(),
+        groups,
+        route: route.transpose()?,
+        blocked: around.blocklist.iter().flat_map(|list| list.spec.items.clone()).collect(),
+        pauses: around
+            .pauses
+            .iter()
+            .filter(|pause| is_controlled_by(&pause.metadata, uid))
+            .map(|pause| (name_of(&pause.metadata), observed_pause(pause)))
+            .collect(),
+        runs: observed_runs(around, uid),
+        router: around.router.clone(),
+    })
+}
+
+/// Whether the object of this uid is the controller of another.
+pub fn is_controlled_by(meta: &ObjectMeta, uid: &str) -> bool {
+    let mut owners = meta.owner_references.iter().flatten();
+    !uid.is_empty() && owners.any(|owner| owner.controller == Some(true) && owner.uid == uid)
+}
+
+/// A target group that is being deleted is gone.
+fn is_there(meta: &ObjectMeta) -> bool {
+    meta.deletion_timestamp.is_none()
+}
+
+fn name_of(meta: &ObjectMeta) -> String {
+    meta.name.clone().unwrap_or_default()
+}
+
+fn annotation<'a>(meta: &'a ObjectMeta, name: &str) -> Option<&'a String> {
+    meta.annotations.as_ref().and_then(|annotations| annotations.get(name))
+}
+
+/// A route object that somebody else made is not written over.
+fn own_route(
+    meta: &ObjectMeta,
+    uid: &str,
+    status: Option<&RouteStatus>,
+    desired: impl FnOnce(Option<String>) -> DesiredRoute,
+) -> Result<ObservedRoute, String> {
+    if !is_controlled_by(meta, uid) {
+        return Err(format!(
+            "the route object {} is there and this Cell does not own it: delete it (with deletionPolicy Retain its rule \
+             stays) or rename the Cell",
+            name_of(meta)
+        ));
+    }
+    Ok(ObservedRoute {
+        generation: meta.generation.unwrap_or(0),
+        desired: desired(annotation(meta, ADOPT_RULE_ANNOTATION).cloned()),
+        status: status.cloned().unwrap_or_default(),
+    })
+}
+
+fn aws_group(group: &AWSTargetGroup) -> ObservedGroup {
+    let arn = group.spec.arn.trim();
+    let missing = || "spec.arn: is empty: set the target group's ARN".to_owned();
+    observed_group(
+        &group.metadata,
+        Some(arn).filter(|arn| !arn.is_empty()).map(str::to_owned).ok_or_else(missing),
+        None,
+    )
+}
+
+fn local_group(group: &TargetGroup) -> ObservedGroup {
+    let endpoint = group.spec.endpoint.as_ref();
+    let missing = || "spec.endpoint: is missing: the embedded balancer needs a URL".to_owned();
+    let url = endpoint.map(|endpoint| endpoint.url.clone()).ok_or_else(missing);
+    observed_group(&group.metadata, url, endpoint.and_then(|endpoint| endpoint.health_path.clone()))
+}
+
+fn observed_group(meta: &ObjectMeta, id: Result<String, String>, health_path: Option<String>) -> ObservedGroup {
+    ObservedGroup {
+        name: name_of(meta),
+        id,
+        labels: meta.labels.clone().unwrap_or_default(),
+        drained: annotation(meta, DRAIN_ANNOTATION).is_some_and(|value| value == "true"),
+        health_path,
+    }
+}
+
+fn observed_pause(pause: &Pause) -> ObservedPause {
+    ObservedPause { phase: pause.status.as_ref().and_then(|status| status.phase), expire_time: pause.spec.expire_time }
+}
+
+/// Runs that this Cell owns, and those that nobody owns: a person may have made them by hand.
+fn observed_runs(around: &Surroundings, uid: &str) -> BTreeMap<String, ObservedRun> {
+    let analysis = around.analysis_runs.iter().map(|run| (&run.metadata, run.status.as_ref()));
+    let experiments = around.experiments.iter().map(|run| (&run.metadata, run.status.as_ref()));
+    let ours =
+        |meta: &ObjectMeta| is_controlled_by(meta, uid) || meta.owner_references.as_ref().is_none_or(Vec::is_empty);
+    let both = analysis.chain(experiments).filter(|(meta, _)| ours(meta));
+    both.map(|(meta, status)| (name_of(meta), observed_run(status))).collect()
+}
+
+fn observed_run(status: Option<&RunStatus>) -> ObservedRun {
+    ObservedRun {
+        phase: status.and_then(|status| status.phase).unwrap_or(RunPhase::Pending),
+        message: status.and_then(|status| status.message.clone()).unwrap_or_default(),
+    }
+}
