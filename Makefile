@@ -55,7 +55,7 @@ test: setup ## Run every test (ARGS is passed to cargo test)
 
 .PHONY: demo
 demo: check-build ## Swap four small clusters behind a load balancer on this machine (ARGS is passed to okra demo)
-	cargo run --release --locked -p okra -- demo $(ARGS)
+	cargo run --locked -p okra -- demo $(ARGS)
 
 .PHONY: lint
 lint: check-build ## Check format, lints, generated files, scripts, licences

@@ -1,6 +1,8 @@
 //! What can be said on the command line of okra: every command of okractl, and its own.
 
-use okra_cli::Global;
+use std::{net::SocketAddr, time::Duration};
+
+use okra_cli::{Global, args::duration};
 
 /// Everything that okrad and okractl do, as commands for CI jobs.
 #[derive(Debug, clap::Parser)]
@@ -19,7 +21,84 @@ pub struct Okra {
 pub enum Verb {
     /// Print Okra's CustomResourceDefinitions as YAML, for `kubectl apply -f -`.
     Crd,
+    /// Swap small clusters behind the embedded balancer on this machine, under load.
+    Demo(Demo),
+    /// Do what okrad does, for one object, until nothing is due.
+    Sync(Sync),
     /// A command of okractl.
     #[command(flatten)]
     Shared(okra_cli::Verb),
+}
+
+/// Swap small clusters behind the embedded balancer on this machine, under load.
+///
+/// It takes half a minute and needs nothing: the clusters are HTTP servers on 127.0.0.1, the objects are files in a
+/// temporary folder. Exit code 1 if a request failed or something took longer than it should.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Demo {
+    /// Where the balancer listens; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    pub listen: SocketAddr,
+    /// Requests a second.
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=5000))]
+    pub rate: u32,
+    /// Leave it running after the summary, to play with by okractl, until Ctrl-C.
+    #[arg(long)]
+    pub keep: bool,
+    /// Length of the pauses between the steps.
+    #[arg(long, hide = true, default_value = "3s", value_parser = duration)]
+    pub pause: Duration,
+}
+
+/// Do what okrad does, for one object, until nothing is due.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Sync {
+    /// What is synced.
+    #[command(subcommand)]
+    pub object: SyncObject,
+}
+
+/// What can be synced.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum SyncObject {
+    /// Bring a Cell and its route to where its manifest wants them.
+    Cell(SyncOne),
+    /// Bring the rule of an AWSApplicationLoadBalancerConfig to what its spec says.
+    #[command(name = "awsapplicationloadbalancerconfig", visible_alias = "albc")]
+    AwsApplicationLoadBalancerConfig(SyncOne),
+}
+
+/// The object, and how it is synced.
+///
+/// Exit code 0: at rest as its manifest wants it. 1: it waits for something, which is printed, or it failed. It takes
+/// okrad's lease for as long as it runs, and refuses while an okrad holds it.
+#[derive(Clone, Debug, clap::Args)]
+pub struct SyncOne {
+    /// The object's name.
+    #[arg(required_unless_present = "named")]
+    pub name: Option<String>,
+    /// The object's name, as a flag.
+    #[arg(long = "name", id = "named", value_name = "NAME", conflicts_with = "name")]
+    pub named: Option<String>,
+    /// Print what would be done, and do nothing. Takes no lease.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// How long it may take, pauses with a duration included.
+    #[arg(long, default_value = "10m", value_parser = duration)]
+    pub timeout: Duration,
+    /// Owner tag of this installation's listener rules [default: UID of namespace kube-system, or .okra/id of the
+    /// directory].
+    #[arg(long, env = "OKRA_INSTALLATION_ID", hide_env_values = true, value_name = "ID")]
+    pub installation_id: Option<String>,
+    /// Endpoint for every AWS service [default: the AWS SDK's own variables].
+    #[arg(long, env = "OKRA_AWS_ENDPOINT_URL", hide_env_values = true, value_name = "URL")]
+    pub aws_endpoint_url: Option<String>,
+    /// Keep calls under the published rates of AWS (`aws`); `off` only for emulators.
+    #[arg(long, env = "OKRA_AWS_RATE_LIMITS", hide_env_values = true, default_value = "aws", value_name = "RATES",
+          value_parser = ["aws", "off"])]
+    pub aws_rate_limits: String,
+    /// How long a change of an AWS listener rule may take to reach its data path.
+    #[arg(long, env = "OKRA_AWS_SETTLE", hide_env_values = true, default_value = "60s", value_parser = duration,
+          value_name = "DURATION")]
+    pub aws_settle: Duration,
 }

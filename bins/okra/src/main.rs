@@ -1,17 +1,22 @@
 //! The command line of Okra for CI jobs.
 
 mod args;
+mod demo;
+mod sync;
 
 use clap::{CommandFactory as _, Parser as _};
 use okra_cli::{Context, commands};
 
 use self::args::{Okra, Verb};
 
-#[tokio::main(flavor = "current_thread")]
+#[tokio::main]
 async fn main() -> std::process::ExitCode {
     let args = Okra::parse();
+    let global = args.global.clone();
     okra_cli::run("okra", args.global, Okra::command, async |context: &mut Context| match args.verb {
         Verb::Crd => commands::crd::run(context),
+        Verb::Demo(args) => demo::run(args, context).await,
+        Verb::Sync(args) => sync::run(args, &global, context).await,
         Verb::Shared(verb) => commands::run(verb, context).await,
     })
     .await

@@ -3,7 +3,8 @@
 use async_trait::async_trait;
 use okra_provider::{EventNote, EventSink};
 
-/// Writes events into the log: a directory of manifests keeps none.
+/// Writes events into the log: a directory of manifests keeps none. Normal ones only for whoever looks closely, since
+/// the controllers log their decisions themselves.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LogEvents;
 
@@ -14,7 +15,7 @@ impl EventSink for LogEvents {
         if warning {
             tracing::warn!(%kind, object = %key, reason, action, note = message, "Event");
         } else {
-            tracing::info!(%kind, object = %key, reason, action, note = message, "Event");
+            tracing::debug!(%kind, object = %key, reason, action, note = message, "Event");
         }
     }
 }

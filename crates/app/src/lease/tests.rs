@@ -229,6 +229,11 @@ async fn until(contenders: &[&Contender], limit: Duration, what: &str, done: imp
     start.elapsed()
 }
 
+/// How an elector ended. It must: virtual time would else run on for ever.
+async fn ended(task: JoinHandle<Result<(), LeaseLost>>) -> Result<(), LeaseLost> {
+    tokio::time::timeout(secs(600), task).await.unwrap().unwrap()
+}
+
 async fn pass(contenders: &[&Contender], time: Duration) {
     let end = Instant::now() + time;
     until(contenders, time + LEASE, "time passes", || Instant::now() >= end).await;
@@ -258,7 +263,7 @@ async fn a_clean_stop_hands_over_within_two_seconds() {
     a.stop.cancel();
     let took = until(&[&a, &b], secs(2), "b leads", || b.leads()).await;
     assert!(took < secs(2), "{took:?}");
-    assert_eq!(a.task.await.unwrap(), Ok(()));
+    assert_eq!(ended(a.task).await, Ok(()));
     assert_eq!((rig.lease().await.holder.as_str(), rig.lease().await.transitions), ("b", 1));
 }
 
@@ -283,10 +288,26 @@ async fn a_leader_that_is_cut_off_stops_before_another_begins() {
     pass(&[&a, &b], secs(21)).await;
     a.link.cut.store(true, Ordering::SeqCst);
     until(&[&a, &b], secs(20), "b leads", || b.leads()).await;
-    let lost = a.task.await.unwrap().unwrap_err();
+    let lost = ended(a.task).await.unwrap_err();
     assert!(lost.to_string().contains("lost the lease default/okra"), "{lost}");
     assert_eq!(*a.state.borrow(), LeaderState::Lost);
     assert!(a.leadership.permits(Duration::ZERO).is_err());
+}
+
+/// The leader's time counts from before it sent its renewal: an answer that takes long must not stretch it.
+#[tokio::test(start_paused = true)]
+async fn a_slow_answer_does_not_stretch_the_lease() {
+    let rig = Rig::new();
+    let a = rig.slow_contender("a", Duration::from_millis(2200));
+    until(&[&a], secs(30), "a leads", || a.leads()).await;
+    let b = rig.contender("b");
+    let renewals = || rig.memory.calls().iter().filter(|call| call.verb == CallVerb::Update).count();
+    let before = renewals();
+    until(&[&a, &b], secs(30), "a renews", || renewals() > before).await;
+    // The answer to this renewal still comes through, and nothing after it.
+    pass(&[&a, &b], Duration::from_millis(2300)).await;
+    a.link.cut.store(true, Ordering::SeqCst);
+    until(&[&a, &b], secs(20), "b leads", || b.leads()).await;
 }
 
 /// Contenders with slow ways, cut and mended again and again, started anew as a supervisor would: at no time two lead.
@@ -299,7 +320,7 @@ async fn no_two_lead_however_the_ways_break() {
     let mut names = 0_u64..;
     let draw = Mutex::new(entropy);
     let below = |bound| okra_provider::Entropy::below(&*draw.lock(), bound);
-    for _ in 0..400 {
+    for _ in 0..250 {
         contenders.retain(|_, contender| !contender.task.is_finished());
         while contenders.len() < 3 {
             let name = names.next().unwrap();
@@ -315,7 +336,7 @@ async fn no_two_lead_however_the_ways_break() {
         pass(&all, Duration::from_millis(500 + below(12_000))).await;
         leaders.extend(contenders.iter().filter(|(_, contender)| contender.leads()).map(|(name, _)| *name));
     }
-    assert!(leaders.len() > 20, "leadership moved: {leaders:?}");
+    assert!(leaders.len() > 12, "leadership moved: {leaders:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -352,7 +373,7 @@ async fn lost_answers_are_seen_through() {
     })
     .await;
     a.stop.cancel();
-    assert_eq!(a.task.await.unwrap(), Ok(()));
+    assert_eq!(ended(a.task).await, Ok(()));
     assert_eq!(rig.lease().await.holder, "");
 }
 
@@ -382,7 +403,7 @@ async fn a_lease_that_was_taken_away_is_lost_and_left_alone() {
             Some(patch) => rig.patch(patch).await,
             None => rig.memory.delete(&Kind::of::<Lease>(), &key(), &Deletion::default()).await.unwrap(),
         }
-        let error = a.task.await.unwrap().unwrap_err();
+        let error = ended(a.task).await.unwrap_err();
         assert_eq!(error.reason, reason);
         assert!(a.leadership.permits(Duration::ZERO).is_err());
         if reason.starts_with("thief") {
@@ -399,7 +420,7 @@ async fn a_follower_that_stops_touches_nothing() {
     let b = rig.contender("b");
     pass(&[&a, &b], secs(3)).await;
     b.stop.cancel();
-    assert_eq!(b.task.await.unwrap(), Ok(()));
+    assert_eq!(ended(b.task).await, Ok(()));
     assert_eq!(rig.lease().await.holder, "a");
     let outage = BackendError::Unreachable("connection refused".into());
     rig.memory.inject(Fault::nth(CallVerb::Update, 1, outage));

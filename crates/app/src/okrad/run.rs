@@ -3,14 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
-use okra_controller::{
-    Reconciler,
-    runtime::{Queue, QueueLimits, QueuePorts, RuntimeMetrics, Stopped},
-};
-use okra_provider::{Changed, DecisionLog, NoDecisionLog, Store};
+use futures::{FutureExt as _, future::BoxFuture};
+use okra_controller::runtime::{QueueLimits, QueuePorts, RuntimeMetrics};
+use okra_provider::{DecisionLog, NoDecisionLog, Store};
 use prometheus_client::registry::Registry;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{AnalysisEngine, Args};
@@ -23,6 +19,7 @@ use crate::{
     metered::BackendMetrics,
     metrics,
     platform::{self, Platform},
+    queues::{Queues, RunningQueues},
     routers::Routers,
     signals,
 };
@@ -176,57 +173,4 @@ async fn lead(contest: Contest, stop: &CancellationToken, work: impl FnOnce() ->
     }
     contest.release().await;
     ended
-}
-
-/// What each controller's queue is made of.
-struct Queues {
-    store: Store,
-    ports: QueuePorts,
-    limits: QueueLimits,
-    metrics: RuntimeMetrics,
-}
-
-impl Queues {
-    fn start(self, controllers: Vec<Arc<dyn Reconciler>>) -> RunningQueues {
-        let mut running = RunningQueues { tasks: JoinSet::new(), stop: CancellationToken::new() };
-        for controller in controllers {
-            tracing::info!(controller = controller.name(), "Starts controller");
-            let changes = stream::unfold(self.store.changes(), async |mut changes| {
-                let Changed { kind, key } = changes.next().await?;
-                Some((okra_controller::Changed { kind, key }, changes))
-            });
-            let queue = Queue::new(controller, changes.boxed(), self.ports.clone(), self.limits, self.metrics.clone());
-            running.tasks.spawn(queue.run(running.stop.clone()));
-        }
-        running
-    }
-}
-
-/// The queues at work; dropping them cuts their work off.
-struct RunningQueues {
-    tasks: JoinSet<Stopped>,
-    stop: CancellationToken,
-}
-
-impl RunningQueues {
-    /// Waits for a queue to end without having been told to.
-    async fn broke_off(&mut self) -> anyhow::Error {
-        match self.tasks.join_next().await {
-            Some(Ok(_)) => anyhow::anyhow!("a controller ended"),
-            Some(Err(error)) => anyhow::anyhow!("a controller broke off: {error}"),
-            None => std::future::pending().await,
-        }
-    }
-
-    /// Takes nothing new and waits for what is under way.
-    async fn stop(&mut self) {
-        self.stop.cancel();
-        let mut cut_off = 0;
-        while let Some(ended) = self.tasks.join_next().await {
-            cut_off += ended.map_or(0, |stopped| stopped.cut_off);
-        }
-        if cut_off > 0 {
-            tracing::warn!(cut_off, "Some reconciles did not finish in time and were cut off");
-        }
-    }
 }
