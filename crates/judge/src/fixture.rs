@@ -132,6 +132,7 @@ impl Builder {
                 "rollout": {
                     "id": "2-1",
                     "version": "2",
+                    "previousVersion": "1",
                     "startedAt": start().to_string(),
                     "stepStartedAt": self.now().to_string(),
                     "currentStepIndex": index,

@@ -52,7 +52,7 @@ fn advance(progress: &mut Progress, seen: &ObjectSeen, key: &str, earlier: &[Ent
     }
     let promoted = promoted(progress, status, seen);
     let from = std::mem::replace(&mut progress.index, index);
-    if promoted || progress.skips_all {
+    if promoted || progress.skips_all || fell_back(rollout, key, rules) {
         return Vec::new();
     }
     let shares = shares(rollout, &seen.object);
@@ -64,6 +64,15 @@ fn advance(progress: &mut Progress, seen: &ObjectSeen, key: &str, earlier: &[Ent
             format!("cell {key}: step {step} counts as done, and no read showed the canary at {share} %")
         })
         .collect()
+}
+
+/// Whether every group of the version before was taken away: then the canary gets all traffic at once (L9).
+fn fell_back(rollout: &Value, key: &str, rules: &Rules) -> bool {
+    let (Some(before), Some(cell)) = (text(rollout, "previousVersion").map(plain), rules.cells.get(key)) else {
+        return false;
+    };
+    let mut groups = cell.versions.iter().filter(|(_, version)| **version == before).map(|(group, _)| group).peekable();
+    groups.peek().is_some() && groups.all(|group| cell.gone.contains(group))
 }
 
 /// Whether a person's promotion explains that steps were passed.
@@ -135,7 +144,7 @@ fn text<'a>(value: &'a Value, name: &str) -> Option<&'a str> {
 mod tests {
     use serde_json::json;
 
-    use crate::fixture::{A, B, Builder, rules};
+    use crate::fixture::{A, A2, B, Builder, rules};
     use crate::judge;
 
     fn started() -> Builder {
@@ -193,6 +202,20 @@ mod tests {
         builder.read();
         builder.cell(3, &json!({}));
         assert!(breaches(&builder).is_empty());
+    }
+
+    #[test]
+    fn a_fall_back_skips_steps_once_all_stable_groups_are_gone() {
+        let mut builder = started();
+        builder.cell(3, &json!({}));
+        let mut rules = rules();
+        let cell = rules.cells.get_mut("default/web").unwrap();
+        cell.gone.insert(A.to_owned());
+        let flagged =
+            |rules: &crate::Rules| judge(&builder.record(), rules).iter().map(|v| v.invariant).collect::<Vec<_>>();
+        assert_eq!(flagged(&rules), ["S8", "S8"], "one of two is left");
+        rules.cells.get_mut("default/web").unwrap().gone.insert(A2.to_owned());
+        assert!(flagged(&rules).is_empty());
     }
 
     #[test]

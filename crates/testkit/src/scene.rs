@@ -10,8 +10,16 @@
     reason = "a scene is only used in tests"
 )]
 
+mod manifests;
+mod okrad;
+mod verdict;
+mod wait;
+
+pub use wait::weights;
+
 use std::{
     collections::BTreeMap,
+    ops::Deref,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -23,7 +31,7 @@ use kube::{
     api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, WatchEvent, WatchParams},
 };
 use okra_api::{AWSTargetGroup, AWSTargetGroupSpec, Cell, Pause, Request, Verb, names};
-use okra_judge::{CellRules, Rules, judge, record::ObjectSeen};
+use okra_judge::record::{ObjectSeen, RuleState};
 use serde_json::{Value, json};
 use tokio::{sync::watch, task::JoinHandle};
 
@@ -33,22 +41,48 @@ use crate::{
     data_path::DataPath,
     front::{AwsWorld, Front},
     load::{Load, LoadOptions},
-    process::{Process, Spec},
+    process::Process,
     shared_api_server,
 };
 
 /// How long anything may take in a scene before the test fails.
-pub const WITHIN: Duration = Duration::from_secs(60);
+pub const WITHIN: Duration = Duration::from_mins(1);
 
 /// The folder of the repository.
 pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
+/// A version in the two clusters that a scene gives it, and the requests it answers with that version.
+pub const V1: &str = "1.0.0";
+/// The version after [`V1`].
+pub const V2: &str = "2.0.0";
+/// The version after [`V2`].
+pub const V3: &str = "3.0.0";
+
+/// The API server of a scene.
+pub enum SceneServer {
+    /// The one that the scenes of a test binary share.
+    Shared(&'static ApiServer),
+    /// Its own, for a test that stops or breaks it.
+    Own(Box<ApiServer>),
+}
+
+impl Deref for SceneServer {
+    type Target = ApiServer;
+
+    fn deref(&self) -> &ApiServer {
+        match self {
+            Self::Shared(server) => server,
+            Self::Own(server) => server,
+        }
+    }
+}
+
 /// A whole scene.
 pub struct Scene {
-    /// The API server; shared by the scenes of one test binary.
-    pub server: &'static ApiServer,
+    /// The API server.
+    pub server: SceneServer,
     /// This scene's namespace; also the name of okrad at the front and the id of its installation.
     pub namespace: String,
     /// The AWS front.
@@ -63,13 +97,21 @@ pub struct Scene {
     pub arns: BTreeMap<String, String>,
     /// Target group name to cluster.
     pub clusters: BTreeMap<String, TestCluster>,
+    /// The priority at which the scene looks for the Cell's rule.
+    pub priority: u32,
+    /// okrad's `--lease-duration`: 3 s unless set before it is started.
+    pub lease: &'static str,
+    /// Namespaces besides the scene's own that okrad looks at.
+    pub also: Vec<String>,
+    /// ARNs of rules that okrad may adopt.
+    pub adoptable: Vec<String>,
     versions: BTreeMap<String, String>,
     gone: Vec<String>,
     cells: watch::Receiver<BTreeMap<String, Cell>>,
     watcher: JoinHandle<()>,
     program: PathBuf,
     dir: tempfile::TempDir,
-    okrad: Option<Process>,
+    okrads: BTreeMap<String, Process>,
     starts: u32,
     requests: u32,
 }
@@ -77,7 +119,15 @@ pub struct Scene {
 impl Scene {
     /// A scene without okrad. `program` is the path of the okrad binary.
     pub async fn new(program: &str, name: &str) -> Self {
-        let server = shared_api_server().await;
+        Self::on(SceneServer::Shared(shared_api_server().await), program, name).await
+    }
+
+    /// The same with an API server of its own, which the test may stop or break.
+    pub async fn with_own_server(program: &str, name: &str) -> Self {
+        Self::on(SceneServer::Own(Box::new(ApiServer::start().await)), program, name).await
+    }
+
+    async fn on(server: SceneServer, program: &str, name: &str) -> Self {
         server.apply_crds(repository().join("config/crd")).await;
         let namespace = server.namespace(name).await;
         let client = server.client("test");
@@ -95,63 +145,53 @@ impl Scene {
             client,
             arns: BTreeMap::new(),
             clusters: BTreeMap::new(),
+            priority: 10,
+            lease: "3s",
+            also: Vec::new(),
+            adoptable: Vec::new(),
             versions: BTreeMap::new(),
             gone: Vec::new(),
             cells,
             watcher,
             program: program.into(),
             dir: tempfile::tempdir().expect("a temporary folder"),
-            okrad: None,
+            okrads: BTreeMap::new(),
             starts: 0,
             requests: 0,
         }
     }
 
-    /// Starts okrad.
-    pub fn start_okrad(&mut self) {
-        self.starts += 1;
-        let log = self.dir.path().join(format!("okrad-{}.log", self.starts));
-        let mut spec = Spec::new("okrad", &self.program, log)
-            .args(["--namespace", &self.namespace, "--health-addr", "127.0.0.1:0", "--metrics-addr", "127.0.0.1:0"])
-            .args(["--installation-id", &self.namespace, "--lease-duration", "3s", "--aws-settle", "500ms"])
-            .args(["--drift-interval", "2s", "--log-format", "text"])
-            .arg("--kubeconfig")
-            .arg(self.server.kubeconfig("okrad"))
-            .env("POD_NAMESPACE", &self.namespace)
-            .env("RUST_BACKTRACE", "1");
-        for (key, value) in self.front.env(&self.namespace) {
-            spec = spec.env(key, value);
+    /// okrad runs, and version 1.0.0 serves from `web-1-v1` and `web-2-v1` behind a Cell of this name with two
+    /// replicas and these steps.
+    pub async fn serve(&mut self, cell: &str, steps: &str) {
+        self.start_okrad();
+        self.apply(&self.cell_manifest(cell, 2, steps)).await.expect("the Cell is applied");
+        self.version(V1).await;
+        self.until_stable(cell, V1).await;
+        self.until_weights(&[("web-1-v1", 50), ("web-2-v1", 50)]).await;
+        self.path.settled(WITHIN).await.expect("the data path follows");
+    }
+
+    /// Two clusters of a version, `web-1-v<major>` and `web-2-v<major>`.
+    pub async fn version(&mut self, version: &str) {
+        let major = version.split('.').next().unwrap_or(version);
+        for number in [1, 2] {
+            self.cluster(&format!("web-{number}-v{major}"), version).await;
         }
-        self.okrad = Some(spec.start().expect("okrad starts"));
-    }
-
-    /// Ends okrad at once, as a crash does.
-    pub fn kill_okrad(&mut self) {
-        if let Some(okrad) = self.okrad.as_mut() {
-            okrad.kill();
-        }
-        self.okrad = None;
-    }
-
-    /// Asks okrad to stop and waits for it; its exit code.
-    pub async fn stop_okrad(&mut self) -> i32 {
-        let mut okrad = self.okrad.take().expect("okrad runs");
-        okrad.signal("TERM").expect("okrad can be signalled");
-        okrad.wait(WITHIN).await.expect("okrad stops")
-    }
-
-    /// The end of okrad's log.
-    pub fn log(&self) -> String {
-        self.okrad.as_ref().map(Process::log_tail).unwrap_or_default()
     }
 
     /// A cluster of a version with its target group and the object that names it.
     pub async fn cluster(&mut self, name: &str, version: &str) {
+        self.target_group(name, version).await;
+        self.register(name, version).await;
+    }
+
+    /// A cluster of a version with its target group, which no object names yet.
+    pub async fn target_group(&mut self, name: &str, version: &str) {
         let cluster = TestCluster::start(name, version).await.expect("a cluster starts");
         let arn = self.world.target_group(&self.short(name), &[cluster.address()]).await.expect("a target group");
         self.clusters.insert(name.to_owned(), cluster);
         self.arns.insert(name.to_owned(), arn);
-        self.register(name, version).await;
     }
 
     /// Creates the object of a target group.
@@ -174,13 +214,29 @@ impl Scene {
         self.api::<AWSTargetGroup>().delete(name, &DeleteParams::default()).await.expect("the target group is deleted");
     }
 
-    /// Changes a label of a target group's object.
-    pub async fn label(&self, name: &str, key: &str, value: &str) {
-        let patch = json!({"metadata": {"labels": {key: value}}});
-        self.api::<AWSTargetGroup>()
-            .patch(name, &PatchParams::default(), &Patch::Merge(patch))
-            .await
-            .expect("the target group is labelled");
+    /// Gives a target group's object another version.
+    pub async fn relabel(&mut self, name: &str, version: &str) {
+        self.versions.insert(self.arns[name].clone(), version.to_owned());
+        let patch = json!({"metadata": {"labels": {names::VERSION_LABEL: version}}});
+        self.merge::<AWSTargetGroup>(name, &patch).await;
+    }
+
+    /// Asks to drain a target group, or takes that back.
+    pub async fn drain(&self, name: &str, drain: bool) {
+        let value = if drain { json!("true") } else { Value::Null };
+        self.merge::<AWSTargetGroup>(name, &json!({"metadata": {"annotations": {names::DRAIN_ANNOTATION: value}}}))
+            .await;
+    }
+
+    /// Merges a patch into an object.
+    pub async fn merge<K>(&self, name: &str, patch: &Value)
+    where
+        K: kube::Resource<Scope = kube::core::NamespaceResourceScope> + Clone + std::fmt::Debug,
+        K: serde::de::DeserializeOwned,
+        K::DynamicType: Default,
+    {
+        let patched = self.api::<K>().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await;
+        patched.expect("the object is patched");
     }
 
     /// A name for AWS: 32 characters at most, new in the account.
@@ -200,104 +256,64 @@ impl Scene {
 
     /// Applies a manifest as `kubectl apply --server-side` does; the answer is the object or the server's refusal.
     pub async fn apply(&self, manifest: &str) -> kube::Result<DynamicObject> {
+        self.apply_as("test", manifest).await
+    }
+
+    /// The same for another field manager.
+    pub async fn apply_as(&self, manager: &str, manifest: &str) -> kube::Result<DynamicObject> {
         let object: DynamicObject = serde_saphyr::from_str(manifest).expect("the manifest is YAML");
         let types = object.types.clone().expect("the manifest has a kind");
         let (group, version) = types.api_version.split_once('/').unwrap_or(("", &types.api_version));
         let gvk = kube::api::GroupVersionKind::gvk(group, version, &types.kind);
         let resource = kube::api::ApiResource::from_gvk(&gvk);
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, &resource);
-        let params = PatchParams::apply("test").force().validation_strict();
+        let params = PatchParams::apply(manager).force().validation_strict();
         api.patch(object.metadata.name.as_deref().expect("the manifest has a name"), &params, &Patch::Apply(&object))
             .await
     }
 
-    /// The seed README's Cell, without its analysis step, with `steps` as YAML.
-    pub fn cell_manifest(&self, name: &str, replicas: u32, steps: &str) -> String {
-        format!(
-            "apiVersion: okra.mumo.co/v1alpha1\nkind: Cell\nmetadata:\n  name: {name}\nspec:\n  ingress:\n    type: \
-             AWSApplicationLoadBalancer\n    awsApplicationLoadBalancer:\n      listener:\n        rule:\n          \
-             forward: {{}}\n          hosts:\n          - example.com\n          priority: 10\n      listenerARN: {}\n      \
-             targetGroupSelector:\n        matchLabels:\n          role: web\n  replicas: {replicas}\n  updateStrategy:\n    \
-             canary:\n      steps: {steps}\n    type: Canary\n",
-            self.world.listener
-        )
-    }
-
     /// Changes the spec of a Cell.
     pub async fn patch_cell(&self, name: &str, spec: Value) {
-        let patch = json!({"spec": spec});
-        self.api::<Cell>()
-            .patch(name, &PatchParams::default(), &Patch::Merge(patch))
-            .await
-            .expect("the Cell is patched");
+        self.merge::<Cell>(name, &json!({"spec": spec})).await;
     }
 
-    /// Waits until something holds of a Cell.
-    pub async fn until(&self, name: &str, what: &str, holds: impl Fn(&Cell) -> bool) -> Cell {
-        let mut cells = self.cells.clone();
-        let waited = tokio::time::timeout(WITHIN, cells.wait_for(|cells| cells.get(name).is_some_and(&holds))).await;
-        if let Ok(Ok(cells)) = waited {
-            return cells[name].clone();
-        }
-        let cell = self.cells.borrow().get(name).and_then(|cell| cell.status.clone());
-        panic!(
-            "{what}: it does not come; the Cell says {}\ncalls:\n{}\nokrad:\n{}",
-            serde_json::to_string_pretty(&cell).unwrap_or_default(),
-            self.front.tail(20),
-            self.log()
-        )
+    /// Takes the whole status of a Cell away.
+    pub async fn forget_status(&self, name: &str) {
+        let mut cell = self.api::<Cell>().get(name).await.expect("the Cell is there");
+        cell.status = None;
+        let wiped = self.api::<Cell>().replace_status(name, &PostParams::default(), &cell).await;
+        assert_eq!(wiped.expect("the status is replaced").status, None);
     }
 
-    /// Waits until a rollout of this version has succeeded and the Cell rests.
-    pub async fn until_stable(&self, name: &str, version: &str) -> Cell {
-        self.until(name, &format!("{version} is stable"), |cell| {
-            cell.status.as_ref().is_some_and(|status| {
-                status.stable_version.as_deref() == Some(version)
-                    && okra_api::condition::is_true(&status.conditions, okra_api::condition::READY)
-                    && status.observed_generation == cell.metadata.generation
-            })
-        })
-        .await
-    }
-
-    /// Waits until the rollout is at this step.
-    pub async fn until_step(&self, name: &str, step: i32) -> Cell {
-        self.until(name, &format!("step {step}"), |cell| {
-            let rollout = cell.status.as_ref().and_then(|status| status.rollout.as_ref());
-            rollout.is_some_and(|rollout| rollout.current_step_index == step && rollout.finished_at.is_none())
-        })
-        .await
-    }
-
-    /// Waits for the words of a Cell's message.
-    pub async fn until_says(&self, name: &str, words: &str) -> Cell {
-        self.until(name, words, |cell| cell.status.as_ref().is_some_and(|status| status.message.contains(words))).await
-    }
-
-    /// A person asks something of the rollout that is there now; the answer's words when it was carried out.
+    /// A person asks something of the rollout that is there now; the answer's words, and whether it was carried out.
     pub async fn ask(&mut self, name: &str, verb: Verb, args: &[(&str, &str)]) -> Result<String, String> {
+        let request = self.request(name, verb, args).await;
+        self.ask_this(name, &request).await
+    }
+
+    /// A request for the rollout and the step that are there now.
+    pub async fn request(&mut self, name: &str, verb: Verb, args: &[(&str, &str)]) -> Request {
         self.requests += 1;
-        let id = format!("request-{}", self.requests);
         let cell = self.api::<Cell>().get(name).await.expect("the Cell is there");
         let rollout = cell.status.as_ref().and_then(|status| status.rollout.as_ref());
-        let request = Request {
-            id: id.clone(),
+        Request {
+            id: format!("request-{}", self.requests),
             verb,
             rollout_id: rollout.map(|rollout| rollout.id.clone()),
             step: rollout.map(|rollout| rollout.current_step_index),
             user: "ann".to_owned(),
             args: args.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
-        };
-        let text = serde_json::to_string(&request).expect("a request is JSON");
-        let patch = json!({"metadata": {"annotations": {names::REQUEST_ANNOTATION: text}}});
-        self.api::<Cell>()
-            .patch(name, &PatchParams::default(), &Patch::Merge(patch))
-            .await
-            .expect("the request is made");
+        }
+    }
+
+    /// Makes a request and waits for its answer.
+    pub async fn ask_this(&self, name: &str, request: &Request) -> Result<String, String> {
+        let text = serde_json::to_string(request).expect("a request is JSON");
+        self.merge::<Cell>(name, &json!({"metadata": {"annotations": {names::REQUEST_ANNOTATION: text}}})).await;
         let cell = self
-            .until(name, &format!("{verb:?} is answered"), |cell| {
+            .until(name, &format!("{:?} is answered", request.verb), |cell| {
                 let last = cell.status.as_ref().and_then(|status| status.last_request.as_ref());
-                last.is_some_and(|last| last.id == id)
+                last.is_some_and(|last| last.id == request.id)
             })
             .await;
         let last = cell.status.and_then(|status| status.last_request).expect("there is an answer");
@@ -310,17 +326,30 @@ impl Scene {
         Load::start(&self.path.url(), options).expect("the load starts")
     }
 
+    /// The Cell's rule, as AWS holds it now.
+    pub fn try_rule(&self) -> Option<RuleState> {
+        self.front.rule_at(&self.world.listener, &self.priority.to_string())
+    }
+
     /// The rule's ARN.
     pub fn rule(&self) -> String {
-        self.front.rule_at(&self.world.listener, "10").expect("the rule is there").arn
+        self.try_rule().expect("the rule is there").arn
     }
 
     /// Target group name to weight, as AWS holds it now.
     pub fn weights(&self) -> BTreeMap<String, i64> {
-        let rule = self.front.rule_at(&self.world.listener, "10").expect("the rule is there");
+        self.named(&self.try_rule().expect("the rule is there").weights)
+    }
+
+    /// Every weight map that the rule had, in order.
+    pub fn history(&self) -> Vec<BTreeMap<String, i64>> {
+        self.front.weights_history(&self.rule()).iter().map(|weights| self.named(weights)).collect()
+    }
+
+    fn named(&self, weights: &BTreeMap<String, i64>) -> BTreeMap<String, i64> {
         let name =
             |arn: &String| self.arns.iter().find(|(_, own)| *own == arn).map_or(arn.clone(), |(name, _)| name.clone());
-        rule.weights.iter().map(|(arn, weight)| (name(arn), *weight)).collect()
+        weights.iter().map(|(arn, weight)| (name(arn), *weight)).collect()
     }
 
     /// The shares in percent that these groups had together, in order, each change once.
@@ -329,21 +358,14 @@ impl Scene {
         self.front.share_history(&self.rule(), &arns)
     }
 
+    /// Weights of target groups given with their ARN, as the front wants them for a third party's calls.
+    pub fn by_arn<'a>(&'a self, weights: &[(&str, i64)]) -> Vec<(&'a str, i64)> {
+        weights.iter().map(|(name, weight)| (self.arns[*name].as_str(), *weight)).collect()
+    }
+
     /// Every Pause of the namespace.
     pub async fn pauses(&self) -> Vec<Pause> {
         self.api::<Pause>().list(&kube::api::ListParams::default()).await.expect("pauses are listed").items
-    }
-
-    /// Judges everything that happened: `shares` are the canary's shares that the plan allows.
-    pub fn judge(&self, cell: &str, shares: &[u32]) {
-        let versions: Vec<(&str, &str)> =
-            self.versions.iter().map(|(arn, version)| (arn.as_str(), version.as_str())).collect();
-        let mut rules = CellRules::new(shares.iter().copied(), versions);
-        rules.gone.extend(self.gone.iter().cloned());
-        let rules = Rules::alb(&self.namespace, &self.namespace).cell(&format!("{}/{cell}", self.namespace), rules);
-        let violations = judge(&self.front.record(), &rules);
-        let words: Vec<String> = violations.iter().map(ToString::to_string).collect();
-        assert!(words.is_empty(), "the judge found: {}\ncalls:\n{}", words.join("\n"), self.front.tail(60));
     }
 }
 
@@ -359,18 +381,13 @@ impl Drop for Scene {
 /// Follows the Cells of a namespace: tells the front of every state, for the judge, and the test of the latest.
 async fn follow(api: Api<Cell>, front: Arc<Front>, sender: watch::Sender<BTreeMap<String, Cell>>) {
     loop {
-        let version = match api.list(&kube::api::ListParams::default()).await {
-            Ok(list) => {
-                let version = list.metadata.resource_version.unwrap_or_default();
-                let cells = list.items.into_iter().map(|cell| (cell.metadata.name.clone().unwrap_or_default(), cell));
-                sender.send_replace(cells.collect());
-                version
-            }
-            Err(_) => {
-                tokio::time::sleep(Duration::from_millis(200)).await;
-                continue;
-            }
+        let Ok(list) = api.list(&kube::api::ListParams::default()).await else {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            continue;
         };
+        let version = list.metadata.resource_version.unwrap_or_default();
+        let cells = list.items.into_iter().map(|cell| (cell.metadata.name.clone().unwrap_or_default(), cell));
+        sender.send_replace(cells.collect());
         let Ok(stream) = api.watch(&WatchParams::default(), &version).await else { continue };
         let mut stream = std::pin::pin!(stream);
         while let Some(Ok(event)) = stream.next().await {

@@ -1,5 +1,11 @@
 //! A real API server accepts and refuses what the schemas and rules of Okra's kinds say, with the field's path.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a failed helper fails its test; Clippy exempts only the test functions"
+)]
+
 mod admission {
     pub mod cells;
     pub mod edit;

@@ -1,0 +1,86 @@
+//! What is judged at the end of a scene.
+
+use okra_judge::{
+    CellRules, Rules, judge,
+    record::{Entry, Event, LbCall},
+};
+
+use super::Scene;
+
+/// Operations that change a load balancer.
+const WRITES: [&str; 6] = ["CreateRule", "ModifyRule", "DeleteRule", "SetRulePriorities", "AddTags", "RemoveTags"];
+
+impl Scene {
+    fn own_calls(&self) -> Vec<LbCall> {
+        let calls = self.front.record().entries.into_iter().filter_map(|entry| match entry.event {
+            Event::Call(call) if call.caller == self.namespace && call.error.is_none() => Some(call),
+            _ => None,
+        });
+        calls.collect()
+    }
+
+    /// The calls with which okrad changed the load balancer, in order; refused ones do not count.
+    pub fn writes(&self) -> Vec<LbCall> {
+        self.own_calls().into_iter().filter(|call| WRITES.contains(&call.operation.as_str())).collect()
+    }
+
+    /// The operations with which okrad changed the load balancer after its first `from` changes.
+    pub fn operations_since(&self, from: usize) -> Vec<String> {
+        self.writes().into_iter().skip(from).map(|call| call.operation).collect()
+    }
+
+    pub(super) fn looks(&self) -> usize {
+        self.own_calls().iter().filter(|call| call.operation == "DescribeRules").count()
+    }
+
+    /// The last `count` calls, changes of a Cell's state and notes, one line each, for the reader of a failure.
+    pub fn told(&self, count: usize) -> String {
+        let mut lines: Vec<String> =
+            self.front.record().entries.iter().rev().filter_map(|entry| self.line(entry)).take(count).collect();
+        lines.reverse();
+        lines.join("\n")
+    }
+
+    fn line(&self, entry: &Entry) -> Option<String> {
+        let text = match &entry.event {
+            Event::Call(call) => {
+                let rule = call.after.as_ref().or_else(|| call.answered.iter().find(|rule| !rule.weights.is_empty()));
+                let weights = rule.map(|rule| self.named(&rule.weights));
+                let health = call.health.as_ref().map(|health| (health.healthy, health.total));
+                let error = call.error.as_deref().unwrap_or_default();
+                format!("{} {} {error} {weights:?} {health:?}", call.caller, call.operation)
+            }
+            Event::Health(_) => return None,
+            Event::Object(seen) => {
+                let at = |pointer: &str| seen.object.pointer(pointer).cloned().unwrap_or_default();
+                format!(
+                    "{} {}: {} {} step {} message {}",
+                    seen.kind,
+                    seen.name,
+                    at("/status/phase"),
+                    at("/status/rollout/id"),
+                    at("/status/rollout/currentStepIndex"),
+                    at("/status/message")
+                )
+            }
+            Event::Note { text } => text.clone(),
+        };
+        Some(format!("{} {} {text}", entry.seq, entry.at))
+    }
+
+    /// Judges everything that happened: `shares` are the canary's shares that the plan allows. No okrad may have
+    /// ended by itself, and no call may have changed nothing.
+    pub fn judge(&mut self, cell: &str, shares: &[u32]) {
+        self.assert_okrad_runs();
+        let versions: Vec<(&str, &str)> =
+            self.versions.iter().map(|(arn, version)| (arn.as_str(), version.as_str())).collect();
+        let mut rules = CellRules::new(shares.iter().copied(), versions);
+        rules.gone.extend(self.gone.iter().cloned());
+        let mut rules = Rules::alb(&self.namespace, &self.namespace).cell(&format!("{}/{cell}", self.namespace), rules);
+        rules.adoptable.extend(self.adoptable.iter().cloned());
+        let mut words: Vec<String> = judge(&self.front.record(), &rules).iter().map(ToString::to_string).collect();
+        let idle = |call: &&LbCall| call.operation == "ModifyRule" && call.before == call.after;
+        words.extend(self.writes().iter().filter(idle).map(|call| format!("a call that changes nothing: {call:?}")));
+        assert!(words.is_empty(), "the judge found: {}\ncalls:\n{}", words.join("\n"), self.told(60));
+    }
+}
