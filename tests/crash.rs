@@ -184,7 +184,7 @@ async fn while_the_api_server_is_away_the_weights_stay_and_it_goes_on_by_itself_
     let before = scene.writes().len();
     scene.server.stop_api().await;
     // okrad looks for foreign edits all the same, ten seconds apart: the pause ends in the outage.
-    scene.until_looks(2).await;
+    scene.until_looks(1).await;
     assert_eq!((scene.weights(), scene.writes().len()), (weights(&MID_CANARY), before));
     scene.assert_okrad_runs();
     scene.server.start_api().await;
