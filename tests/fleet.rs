@@ -9,7 +9,7 @@ use okra_api::{
 use okra_testkit::{
     front::Health,
     load::Load,
-    scene::{Scene, V1, V2, V3, weights},
+    scene::{MID_CANARY, Scene, V1, V2, V3, weights},
 };
 use pretty_assertions::assert_eq;
 
@@ -17,23 +17,13 @@ const OKRAD: &str = env!("CARGO_BIN_EXE_okrad");
 const CELL: &str = "web";
 const STEPS: &str = "[{setWeight: 20}, {pause: {}}, {setWeight: 40}]";
 const SHARES: [u32; 2] = [20, 40];
-const MID_CANARY: [(&str, i64); 4] = [("web-1-v1", 40), ("web-2-v1", 40), ("web-1-v2", 10), ("web-2-v2", 10)];
 
 async fn mid_canary(name: &str) -> (Scene, Load) {
-    let mut scene = Scene::new(OKRAD, name).await;
-    scene.serve(CELL, STEPS).await;
-    let load = scene.load();
-    scene.version(V2).await;
-    scene.until_pause(CELL, V2, 1).await;
-    scene.until_weights(&MID_CANARY).await;
-    (scene, load)
+    Scene::mid_canary(OKRAD, name, CELL, STEPS).await
 }
 
-async fn end(mut scene: Scene, load: Load, shares: &[u32]) {
-    let summary = load.stop().await;
-    assert_eq!((summary.failed, summary.first_failure), (0, None));
-    scene.judge(CELL, shares);
-    assert_eq!(scene.stop_okrad().await, 0);
+async fn end(scene: Scene, load: Load, shares: &[u32]) {
+    scene.end(load, CELL, shares).await;
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use okra_api::{
     condition::{self, reason},
     names::{ADOPT_RULE_ANNOTATION, CELL_TAG, OWNER_TAG},
 };
-use okra_testkit::scene::{Scene, V1, V2, weights};
+use okra_testkit::scene::{MID_CANARY, Scene, V1, V2, weights};
 use pretty_assertions::assert_eq;
 use serde_json::json;
 
@@ -16,7 +16,6 @@ const CELL: &str = "web";
 const STEPS: &str = "[{setWeight: 20}, {pause: {}}, {setWeight: 40}]";
 const SHARES: [u32; 2] = [20, 40];
 const NEW: [&str; 2] = ["web-1-v2", "web-2-v2"];
-const MID_CANARY: [(&str, i64); 4] = [("web-1-v1", 40), ("web-2-v1", 40), ("web-1-v2", 10), ("web-2-v2", 10)];
 const EDITED: [(&str, i64); 4] = [("web-1-v1", 10), ("web-2-v1", 10), ("web-1-v2", 40), ("web-2-v2", 40)];
 
 async fn mid_canary(name: &str) -> Scene {

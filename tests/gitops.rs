@@ -6,7 +6,7 @@ use std::time::Duration;
 use okra_api::{Cell, Verb, cell_status::CellPhase};
 use okra_testkit::{
     load::Load,
-    scene::{Scene, V2, V3},
+    scene::{MID_CANARY, Scene, V2, V3},
 };
 use pretty_assertions::assert_eq;
 use serde_json::json;
@@ -15,23 +15,13 @@ const OKRAD: &str = env!("CARGO_BIN_EXE_okrad");
 const CELL: &str = "web";
 const STEPS: &str = "[{setWeight: 20}, {pause: {}}, {setWeight: 40}, {pause: {}}]";
 const NEW: [&str; 2] = ["web-1-v2", "web-2-v2"];
-const MID_CANARY: [(&str, i64); 4] = [("web-1-v1", 40), ("web-2-v1", 40), ("web-1-v2", 10), ("web-2-v2", 10)];
 
 async fn mid_canary(name: &str) -> (Scene, Load) {
-    let mut scene = Scene::new(OKRAD, name).await;
-    scene.serve(CELL, STEPS).await;
-    let load = scene.load();
-    scene.version(V2).await;
-    scene.until_pause(CELL, V2, 1).await;
-    scene.until_weights(&MID_CANARY).await;
-    (scene, load)
+    Scene::mid_canary(OKRAD, name, CELL, STEPS).await
 }
 
-async fn end(mut scene: Scene, load: Load, shares: &[u32]) {
-    let summary = load.stop().await;
-    assert_eq!((summary.failed, summary.first_failure), (0, None));
-    scene.judge(CELL, shares);
-    assert_eq!(scene.stop_okrad().await, 0);
+async fn end(scene: Scene, load: Load, shares: &[u32]) {
+    scene.end(load, CELL, shares).await;
 }
 
 #[tokio::test]

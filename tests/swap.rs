@@ -1,18 +1,12 @@
 //! The product's main job, end to end: okrad as a process on a real API server, AWS's rules, real requests.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests are not seen as tests")]
 
-use std::collections::BTreeMap;
-
-use okra_testkit::scene::Scene;
+use okra_testkit::scene::{Scene, weights};
 use pretty_assertions::assert_eq;
 
 const OKRAD: &str = env!("CARGO_BIN_EXE_okrad");
 /// The seed README's steps, without the analysis.
 const STEPS: &str = "[{setWeight: 20}, {pause: {duration: 1s}}, {setWeight: 40}]";
-
-fn weights(pairs: &[(&str, i64)]) -> BTreeMap<String, i64> {
-    pairs.iter().map(|(name, weight)| ((*name).to_owned(), *weight)).collect()
-}
 
 #[tokio::test]
 async fn two_and_two_clusters_are_swapped_under_load_without_a_failed_request() {

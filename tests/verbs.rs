@@ -8,7 +8,7 @@ use okra_api::{
 };
 use okra_testkit::{
     load::Load,
-    scene::{Scene, V1, V2, WITHIN},
+    scene::{MID_CANARY, Scene, V1, V2, WITHIN},
 };
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
@@ -18,27 +18,17 @@ const CELL: &str = "web";
 const STEPS: &str = "[{setWeight: 20}, {pause: {}}, {setWeight: 40}, {pause: {}}]";
 const SHARES: [u32; 2] = [20, 40];
 const NEW: [&str; 2] = ["web-1-v2", "web-2-v2"];
-const MID_CANARY: [(&str, i64); 4] = [("web-1-v1", 40), ("web-2-v1", 40), ("web-1-v2", 10), ("web-2-v2", 10)];
 const BACK: [(&str, i64); 4] = [("web-1-v1", 50), ("web-2-v1", 50), ("web-1-v2", 0), ("web-2-v2", 0)];
 const DONE: [(&str, i64); 4] = [("web-1-v1", 0), ("web-2-v1", 0), ("web-1-v2", 50), ("web-2-v2", 50)];
 
 /// Version 1 serves under load, and version 2 has 20 % and waits in its first pause.
 async fn mid_canary(name: &str) -> (Scene, Load) {
-    let mut scene = Scene::new(OKRAD, name).await;
-    scene.serve(CELL, STEPS).await;
-    let load = scene.load();
-    scene.version(V2).await;
-    scene.until_pause(CELL, V2, 1).await;
-    scene.until_weights(&MID_CANARY).await;
-    (scene, load)
+    Scene::mid_canary(OKRAD, name, CELL, STEPS).await
 }
 
 /// Nothing failed, everything was as allowed, and okrad stops cleanly.
-async fn end(mut scene: Scene, load: Load) {
-    let summary = load.stop().await;
-    assert_eq!((summary.failed, summary.first_failure), (0, None));
-    scene.judge(CELL, &SHARES);
-    assert_eq!(scene.stop_okrad().await, 0);
+async fn end(scene: Scene, load: Load) {
+    scene.end(load, CELL, &SHARES).await;
 }
 
 /// The way back took exactly one call.

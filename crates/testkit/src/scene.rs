@@ -60,6 +60,9 @@ pub const V2: &str = "2.0.0";
 /// The version after [`V2`].
 pub const V3: &str = "3.0.0";
 
+/// The weights of [`Scene::mid_canary`].
+pub const MID_CANARY: [(&str, i64); 4] = [("web-1-v1", 40), ("web-2-v1", 40), ("web-1-v2", 10), ("web-2-v2", 10)];
+
 /// The API server of a scene.
 pub enum SceneServer {
     /// The one that the scenes of a test binary share.
@@ -159,6 +162,18 @@ impl Scene {
             starts: 0,
             requests: 0,
         }
+    }
+
+    /// Two clusters of [`V1`] under load and two of [`V2`] with 20 % of the traffic: `steps` give that first and pause
+    /// second. `program` is the path of the okrad binary.
+    pub async fn mid_canary(program: &str, name: &str, cell: &str, steps: &str) -> (Self, Load) {
+        let mut scene = Self::new(program, name).await;
+        scene.serve(cell, steps).await;
+        let load = scene.load();
+        scene.version(V2).await;
+        scene.until_pause(cell, V2, 1).await;
+        scene.until_weights(&MID_CANARY).await;
+        (scene, load)
     }
 
     /// okrad runs, and version 1.0.0 serves from `web-1-v1` and `web-2-v1` behind a Cell of this name with two

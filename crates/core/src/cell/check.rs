@@ -8,6 +8,7 @@ use super::{
     observed::{DesiredRoute, ObservedCell},
     plan::{Action, Plan},
     steps::{self, share_at},
+    weights::share_of,
 };
 use crate::version::{self, Version};
 
@@ -100,9 +101,9 @@ fn check_shares(observed: &ObservedCell, plan: &Plan, route: &DesiredRoute) -> V
 
 /// Version to share in parts of a million.
 fn shares(observed: &ObservedCell, route: &DesiredRoute) -> BTreeMap<Version, i64> {
-    let total: i64 = route.groups.iter().map(|group| i64::from(group.weight)).sum();
+    let weights = route.weights();
     let mut shares = BTreeMap::new();
-    let Some(status) = observed.cell.status.as_ref().or(None) else { return shares };
+    let Some(status) = observed.cell.status.as_ref() else { return shares };
     let selector = status
         .rollout
         .as_ref()
@@ -114,7 +115,7 @@ fn shares(observed: &ObservedCell, route: &DesiredRoute) -> BTreeMap<Version, i6
         let object = observed.groups.iter().find(|object| object.name == group.name);
         let label = object.and_then(|object| selector.version_labels().find_map(|label| object.labels.get(label)));
         if let Some(version) = label.and_then(|label| version::parse(label).ok()) {
-            *shares.entry(version).or_insert(0) += i64::from(group.weight).saturating_mul(1_000_000) / total.max(1);
+            *shares.entry(version).or_insert(0) += share_of(&weights, &group.name);
         }
     }
     shares

@@ -6,6 +6,7 @@ use okra_judge::{
 };
 
 use super::Scene;
+use crate::load::Load;
 
 /// Operations that change a load balancer.
 const WRITES: [&str; 6] = ["CreateRule", "ModifyRule", "DeleteRule", "SetRulePriorities", "AddTags", "RemoveTags"];
@@ -66,6 +67,14 @@ impl Scene {
             Event::Note { text } => text.clone(),
         };
         Some(format!("{} {} {text}", entry.seq, entry.at))
+    }
+
+    /// The end of a scene under load: nothing failed, everything was as allowed, and okrad stops cleanly.
+    pub async fn end(mut self, load: Load, cell: &str, shares: &[u32]) {
+        let summary = load.stop().await;
+        assert_eq!((summary.failed, summary.first_failure), (0, None));
+        self.judge(cell, shares);
+        assert_eq!(self.stop_okrad().await, 0);
     }
 
     /// Judges everything that happened: `shares` are the canary's shares that the plan allows. No okrad may have
