@@ -120,6 +120,8 @@ impl Driver {
 
     /// What follows from a pass.
     fn verdict(&mut self, pass: &Pass, deadline: Instant, patience: &mut Patience) -> Verdict {
+        // In this order: what is not behind any more has left its change in the stream.
+        let behind = self.is_behind();
         let changed = self.drain();
         let left = deadline.saturating_duration_since(Instant::now());
         if let Some(failure) = pass.failures.first() {
@@ -136,7 +138,7 @@ impl Driver {
         if changed {
             return Verdict::Again(BREATH);
         }
-        if self.is_behind() {
+        if behind {
             let due = *patience.echo_due.get_or_insert_with(|| Instant::now() + ECHO_TIMEOUT);
             return match due.saturating_duration_since(Instant::now()) {
                 Duration::ZERO => {

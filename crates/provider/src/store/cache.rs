@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{Stored, parse};
+use super::{Stored, changes::Hub, parse};
 use crate::backend::{Key, Kind, WatchEvent};
 
 /// The objects of one kind as a watch tells of them; cheap to clone.
@@ -214,8 +214,9 @@ impl<K: Stored> Shared<K> {
         self.content.lock().scopes.iter().map(|scope| scope.namespace.clone()).collect()
     }
 
-    /// Takes in what the watch of a scope told; the keys about which something is new.
-    pub(super) fn take(&self, scope: usize, event: WatchEvent) -> BTreeSet<Key> {
+    /// Takes in what the watch of a scope told, and publishes the keys about which something is new. Both under one
+    /// lock: who sees that a copy is no longer stale finds the change that says so in its stream.
+    pub(super) fn take(&self, scope: usize, event: WatchEvent, hub: &Hub) {
         let mut content = self.content.lock();
         let changed = match event {
             WatchEvent::Restarted(items) => {
@@ -243,10 +244,10 @@ impl<K: Stored> Shared<K> {
                 BTreeSet::new()
             }
         };
+        hub.publish(&self.kind, changed);
         let synced = content.scopes.iter().all(|scope| scope.synced);
         drop(content);
         self.synced.send_if_modified(|known| std::mem::replace(known, synced) != synced);
-        changed
     }
 
     /// Whether the cache waits for one of our own writes.
@@ -264,9 +265,11 @@ impl<K: Stored> Shared<K> {
 
     /// Takes the mark off an object that is gone and that the cache does not hold. While it does hold a copy,
     /// the watch has yet to tell of the deletion.
-    pub(super) fn unmark_missing(&self, key: &Key) -> bool {
+    pub(super) fn unmark_missing(&self, key: &Key, hub: &Hub) {
         let mut content = self.content.lock();
-        !content.entries.contains_key(key) && content.marks.remove(key).is_some()
+        if !content.entries.contains_key(key) && content.marks.remove(key).is_some() {
+            hub.publish(&self.kind, BTreeSet::from([key.clone()]));
+        }
     }
 }
 

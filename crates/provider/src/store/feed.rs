@@ -1,6 +1,6 @@
 //! The tasks behind a cache: one carries its watches into it, one looks after writes that no watch shows.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use futures::stream::{StreamExt as _, select_all};
 
@@ -24,7 +24,7 @@ pub(super) async fn run<K: Stored>(shared: Arc<Shared<K>>, backend: Arc<dyn Back
             biased;
             () = shared.stop.cancelled() => return,
             event = events.next() => match event {
-                Some((scope, event)) => hub.publish(&shared.kind, shared.take(scope, event)),
+                Some((scope, event)) => shared.take(scope, event, &hub),
                 None => return,
             },
         }
@@ -39,8 +39,8 @@ pub(super) async fn look_after_marks<K: Stored>(shared: Arc<Shared<K>>, backend:
             while shared.has_marks() {
                 tokio::time::sleep(MARK_CHECK).await;
                 for key in shared.old_marks() {
-                    if is_gone(&shared, backend.as_ref(), &key).await && shared.unmark_missing(&key) {
-                        hub.publish(&shared.kind, BTreeSet::from([key]));
+                    if is_gone(&shared, backend.as_ref(), &key).await {
+                        shared.unmark_missing(&key, &hub);
                     }
                 }
             }

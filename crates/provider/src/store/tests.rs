@@ -1,5 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
+use futures::FutureExt as _;
 use okra_api::{Pause, PausePhase, PauseSpec, PauseStatus};
 use pretty_assertions::assert_eq;
 use serde_json::json;
@@ -99,6 +100,26 @@ async fn only_the_named_namespaces_are_looked_at() {
     assert_eq!(watched, 2);
     some.create(&pause("b", "two")).await.unwrap();
     assert!(!cache.is_stale(&Key::new("b", "two")), "no watch would ever show it");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_sees_a_fresh_copy_finds_its_change_in_the_stream() {
+    let (store, key) = (store(&memory()), Key::new("a", "one"));
+    let (mut changes, cache) = (store.changes(), store.cache::<Pause>());
+    within(cache.synced()).await;
+    store.create(&pause("a", "one")).await.unwrap();
+    for round in 0..2000 {
+        within(async {
+            while cache.is_stale(&key) {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        assert!(changes.next().now_or_never().flatten().is_some(), "round {round}: the change is not there yet");
+        while changes.next().now_or_never().flatten().is_some() {}
+        let label = json!({"metadata": {"labels": {"round": round.to_string()}}});
+        store.merge_patch::<Pause>(&key, &label).await.unwrap();
+    }
 }
 
 #[tokio::test(start_paused = true)]
