@@ -148,7 +148,7 @@ async fn a_good_cell_swaps_unhindered_beside_bad_ones() {
 }
 
 #[tokio::test]
-async fn a_group_that_aws_does_not_know_is_named_and_gets_nothing() {
+async fn a_group_that_aws_does_not_know_is_named_and_left_out() {
     let mut scene = Scene::new(OKRAD, "ghost").await;
     scene.serve(CELL, STEPS).await;
     let load = scene.load();
@@ -158,15 +158,18 @@ async fn a_group_that_aws_does_not_know_is_named_and_gets_nothing() {
         Some([("role".to_owned(), "web".to_owned()), (VERSION_LABEL.to_owned(), V2.to_owned())].into());
     scene.api::<AWSTargetGroup>().create(&PostParams::default(), &ghost).await.unwrap();
     scene.version(V2).await;
-    let says = |cell: &Cell| {
-        let status = cell.status.clone().unwrap_or_default();
-        status.message.contains("TargetGroupNotFound") && status.message.contains(&arn)
-    };
-    let cell = scene.until(CELL, "it names the group", says).await;
-    assert!(condition::is_true(&cell.status.unwrap().conditions, condition::DEGRADED));
-    scene.api::<AWSTargetGroup>().delete("ghost", &DeleteParams::default()).await.unwrap();
     scene.until_stable(CELL, V2).await;
     assert_eq!(scene.shares(&NEW), [0.0, 20.0, 40.0, 100.0]);
+    let names = |valid: bool| {
+        move |cell: &Cell| {
+            let status = cell.status.clone().unwrap_or_default();
+            let found = condition::find(&status.conditions, condition::VALID).cloned();
+            found.is_some_and(|found| found.message.contains("ghost: is gone") != valid)
+        }
+    };
+    scene.until(CELL, "it names the group", names(false)).await;
+    scene.api::<AWSTargetGroup>().delete("ghost", &DeleteParams::default()).await.unwrap();
+    scene.until(CELL, "it has nothing to say any more", names(true)).await;
     let summary = load.stop().await;
     assert_eq!((summary.failed, summary.first_failure), (0, None));
     scene.judge(CELL, &SHARES);

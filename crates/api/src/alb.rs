@@ -57,6 +57,12 @@ pub struct AWSApplicationLoadBalancerConfigSpec {
     /// read from the weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub way_back: Option<bool>,
+    /// Fingerprints of what this spec asked for before, the latest last: a rule that holds one of them holds a late
+    /// write of our own. Whoever writes the spec keeps the list. Unset: each change is noted in the status before it
+    /// is sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 5), inner(length(max = 64)))]
+    pub former_intents: Option<Vec<String>>,
     /// What becomes of the rule when this object is deleted.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,

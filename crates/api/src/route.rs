@@ -43,6 +43,12 @@ pub struct RouteSpec {
     /// read from the weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub way_back: Option<bool>,
+    /// Fingerprints of what this spec asked for before, the latest last: a rule that holds one of them holds a late
+    /// write of our own. Whoever writes the spec keeps the list. Unset: each change is noted in the status before it
+    /// is sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 5), inner(length(max = 64)))]
+    pub former_intents: Option<Vec<String>>,
     /// What becomes of the route when this object is deleted.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
@@ -174,13 +180,18 @@ pub struct RouteHealth {
     /// Name of the target group.
     #[schemars(length(max = 512))]
     pub name: String,
+    /// The router's id of it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 2048))]
+    pub id: String,
     /// Healthy targets.
     pub healthy: u32,
     /// Registered targets.
     pub total: u32,
     /// When it was read.
     pub read_at: Timestamp,
-    /// Whether the group is gone: the router says there is no such group.
+    /// Whether the group is gone: the router says there is no such group. Such a row stays, although the spec does
+    /// not name the group any more, until the router knows the group again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub gone: bool,
 }

@@ -1,6 +1,7 @@
 //! Where the adapters meet: wiring, flags, admin server, telemetry, shutdown.
 
 pub mod admin;
+mod cell_metrics;
 pub mod clock;
 pub mod controllers;
 pub mod decision_log;

@@ -12,8 +12,12 @@ use prometheus_client::{
     registry::Registry,
 };
 
-/// Registers what this process is, whether it leads, and what its caches and its calls to AWS count.
+use crate::cell_metrics::CellMetrics;
+
+/// Registers what this process is, whether it leads, how the Cells stand, and what its caches and its calls to AWS
+/// count. Starts the watch of Cells, within the tokio runtime that it is called in.
 pub fn register(registry: &mut Registry, store: Store, leadership: Arc<dyn Leadership>, aws: Option<Arc<AwsMetrics>>) {
+    registry.register_collector(Box::new(CellMetrics::new(store.cache())));
     registry.register_collector(Box::new(Process { store, leadership }));
     if let Some(aws) = aws {
         registry.register_collector(Box::new(Aws(aws)));

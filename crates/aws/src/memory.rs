@@ -37,6 +37,11 @@ impl Memory {
         self.tags.lock().get(rule).filter(|(_, read)| read.elapsed() <= age).map(|(tags, _)| tags.clone())
     }
 
+    /// Rules whose tags were read longer ago than `age`.
+    pub fn old_tags(&self, age: Duration) -> Vec<String> {
+        self.tags.lock().iter().filter(|(_, (_, read))| read.elapsed() > age).map(|(rule, _)| rule.clone()).collect()
+    }
+
     pub fn keep_tags(&self, rule: &str, tags: Tags) {
         self.tags.lock().insert(rule.to_owned(), (tags, Instant::now()));
     }

@@ -71,7 +71,7 @@ impl<'a> Session<'a> {
         if let Some(known) = self.known_rule()
             && let Some(rule) = self.read_rule(known).await?
             && priority(&rule) == self.priority
-            && unless_gone(self.is_ours(known).await)?
+            && unless_gone(self.is_ours(known, Duration::MAX).await)?
         {
             return Ok(Observed { ours: Some(observed(&rule, Tags::wanted(self.intent))), in_the_way: None });
         }
@@ -123,13 +123,30 @@ impl<'a> Session<'a> {
         Ok(found)
     }
 
-    /// Whether the tags of a rule say that it is ours. That it is not is believed only when just read.
-    pub async fn is_ours(&self, rule: &str) -> Result<bool, RouterError> {
+    /// Whether the tags of a rule say that it is ours, read at most `age` ago. That it is not is believed only when
+    /// just read.
+    pub async fn is_ours(&self, rule: &str, age: Duration) -> Result<bool, RouterError> {
         let wanted = Tags::wanted(self.intent);
-        if self.router.memory.tags(rule, Duration::MAX).as_ref() == Some(&wanted) {
-            return Ok(true);
+        match self.router.memory.tags(rule, Duration::MAX) {
+            Some(tags) if tags != wanted => {}
+            Some(_) if self.router.memory.tags(rule, age).is_some() => return Ok(true),
+            Some(_) => self.refresh_tags(rule, age).await?,
+            None => {}
         }
         Ok(self.fresh_tags(rule).await? == wanted)
+    }
+
+    /// Reads the tags of a rule again, and in the same call those of other rules of the listener that are as old: in a
+    /// wave of many Cells each needs them.
+    async fn refresh_tags(&self, rule: &str, age: Duration) -> Result<(), RouterError> {
+        let old = self.router.memory.old_tags(age).into_iter();
+        let others = old.filter(|other| other != rule && self.listener.holds(other)).take(TAGS_AT_ONCE - 1);
+        let batch: Vec<String> = std::iter::once(rule.to_owned()).chain(others).collect();
+        match self.read_tags(&batch).await {
+            // One of the others is gone: the rule itself is read alone.
+            Err(error) if error.code == "RuleNotFound" && batch.len() > 1 => Ok(()),
+            result => result.map(drop),
+        }
     }
 
     /// The tags of a rule as they are now: read since this call of the port began.
@@ -157,7 +174,7 @@ impl<'a> Session<'a> {
         let wanted = Tags::wanted(self.intent);
         let known = self.known_rule().and_then(|known| rules.iter().find(|rule| arn(rule) == known));
         if let Some(rule) = known
-            && unless_gone(self.is_ours(arn(rule)).await)?
+            && unless_gone(self.is_ours(arn(rule), Duration::MAX).await)?
         {
             return Ok(Some((rule, wanted)));
         }

@@ -128,3 +128,26 @@ async fn a_write_during_a_reading_makes_it_worthless_for_the_writer_alone() {
     readings.get(key, &intent(), &memory, counted()).await.unwrap();
     assert_eq!(*count.lock(), 2);
 }
+
+#[tokio::test]
+async fn old_tags_of_many_cells_are_read_again_in_one_call() {
+    let aws = listener_of_fifty().await;
+    let router = aws.router();
+    let cells = cells();
+    look(&router, &cells).await;
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(61)).await;
+    tokio::time::resume();
+    aws.answer("ModifyRule", answer("ModifyRule", "<Rules></Rules>")).await;
+    let before = aws.calls().await.len();
+    for cell in &cells[..20] {
+        let rule = cell.known_rule.clone().unwrap();
+        let weights = Some(weights(&[("blue", 80), ("green", 20)]));
+        let change = Change::Modify { rule, weights, conditions: None, stickiness: None };
+        let promote = call(Lane::Promote);
+        router.observe(cell, &promote).await.unwrap();
+        router.apply(cell, &change, &promote).await.unwrap();
+    }
+    let tags = aws.actions().await.into_iter().skip(before).filter(|action| action == "DescribeTags").count();
+    assert_eq!(tags, 1);
+}

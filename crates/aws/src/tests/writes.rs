@@ -371,3 +371,45 @@ async fn what_would_be_illegal_is_not_sent() {
         assert!(aws.actions().await.iter().all(|action| action.starts_with("Describe")));
     }
 }
+
+/// Lets time pass for whatever looks at the clock, not for the sockets.
+async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}
+
+#[tokio::test]
+async fn a_rule_that_lost_its_tags_within_a_minute_is_not_written() {
+    let aws = Aws::start().await;
+    aws.answer("DescribeRules", rules(&[Rule::new(1, 10)], None)).await;
+    aws.answer("ModifyRule", answer("ModifyRule", "<Rules></Rules>")).await;
+    let first = wiremock::ResponseTemplate::new(200).set_body_string(tags(&[(rule_arn(1), "shop/web", "inst-1")]));
+    aws.answer_once("DescribeTags", first).await;
+    let router = aws.router();
+    router.observe(&known(1), &call(Lane::Promote)).await.unwrap();
+    pass(Duration::from_secs(50)).await;
+    let shift = modify(&[("blue", 80), ("green", 20)]);
+    router.apply(&known(1), &shift, &call(Lane::Promote)).await.unwrap();
+    assert_eq!(aws.actions().await, ["DescribeRules", "DescribeTags", "ModifyRule"]);
+
+    aws.answer("DescribeTags", tags(&[(rule_arn(1), "shop/other", "inst-2")])).await;
+    router.observe(&known(1), &call(Lane::Promote)).await.unwrap();
+    pass(Duration::from_secs(20)).await;
+    let error = router.apply(&known(1), &shift, &call(Lane::Promote)).await.unwrap_err();
+    assert_eq!(error.kind, RouterErrorKind::Refused);
+    assert!(error.message.contains("does not carry the tags of shop/web"), "{}", error.message);
+    let writes = aws.actions().await.into_iter().filter(|action| action == "ModifyRule").count();
+    assert_eq!(writes, 1, "nothing was written to it");
+}
+
+#[tokio::test]
+async fn a_roll_back_does_not_read_tags_again() {
+    let aws = with_rule(Rule::new(1, 10)).await;
+    let router = aws.router();
+    router.observe(&known(1), &call(Lane::Promote)).await.unwrap();
+    pass(Duration::from_mins(10)).await;
+    router.observe(&known(1), &call(Lane::Rollback)).await.unwrap();
+    router.apply(&known(1), &modify(&[("blue", 100), ("green", 0)]), &call(Lane::Rollback)).await.unwrap();
+    assert_eq!(aws.actions().await, ["DescribeRules", "DescribeTags", "DescribeRules", "ModifyRule"]);
+}

@@ -380,3 +380,113 @@ async fn changes_wake_the_cells_that_they_concern() {
     rig.caught_up::<AWSTargetGroup>().await;
     assert_eq!(wakes(kind, "v1"), ["web", "web-api"], "who knew it learns that it is gone");
 }
+
+#[tokio::test]
+async fn a_rollout_writes_little() {
+    let rig = Rig::new();
+    let steps = vec![set_weight(20), pause("10s"), set_weight(50), pause("10s"), set_weight(100)];
+    rig.cell("web", 10, steps).await;
+    rig.group("v1", "1.0.0").await;
+    rig.run().await;
+    rig.pass(60).await;
+    let before = rig.backend.calls().len();
+    rig.group("v2", "2.0.0").await;
+    rig.run().await;
+    rig.pass(10).await;
+    rig.pass(10).await;
+    assert_eq!(rig.weights("web"), weights(&[("v1", 0), ("v2", 100)]));
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    let calls = rig.backend.calls().into_iter().skip(before);
+    for call in calls.filter(|call| call.verb.writes() && call.kind != Kind::of::<AWSTargetGroup>()) {
+        *counts.entry(format!("{:?} {}", call.verb, call.kind)).or_default() += 1;
+    }
+    // One attachment and three weights; a status of the Cell for each step, the begin and the end.
+    let expected = [
+        ("Create Pause", 2),
+        ("Update AWSApplicationLoadBalancerConfig", 4),
+        ("UpdateStatus AWSApplicationLoadBalancerConfig", 4),
+        ("UpdateStatus Cell", 7),
+        ("UpdateStatus Pause", 4),
+    ];
+    assert_eq!(counts, expected.map(|(call, count)| (call.to_owned(), count)).into());
+}
+
+const GONE: GroupHealth = GroupHealth { healthy: 0, total: 0, gone: true };
+
+#[tokio::test]
+async fn a_group_that_the_router_does_not_know_is_left_out_until_it_does() {
+    let rig = Rig::new();
+    rig.cell("web", 10, vec![set_weight(50)]).await;
+    rig.router.set_health(&arn("ghost"), GONE);
+    rig.group("v1", "1.0.0").await;
+    rig.group("ghost", "1.0.0").await;
+    rig.run().await;
+    assert_eq!(rig.weights("web"), weights(&[("v1", 100)]));
+    let status = rig.status("web").await;
+    assert_eq!(status.phase, Some(CellPhase::Healthy));
+    let valid = okra_api::condition::find(&status.conditions, okra_api::condition::VALID).unwrap();
+    assert!(valid.message.contains("ghost") && valid.message.contains("no such target group"), "{}", valid.message);
+    assert_eq!(rig.run().await, 0, "at rest nothing is written");
+
+    rig.group("v2", "2.0.0").await;
+    rig.run().await;
+    assert_eq!(rig.weights("web"), weights(&[("v1", 0), ("v2", 100)]), "it is in nobody's way");
+
+    rig.router.set_health(&arn("ghost"), GroupHealth { healthy: 1, total: 1, gone: false });
+    rig.pass(301).await;
+    let status = rig.status("web").await;
+    assert!(okra_api::condition::is_true(&status.conditions, okra_api::condition::VALID), "the next look finds it");
+}
+
+#[tokio::test]
+async fn a_rollout_goes_back_when_too_few_of_its_groups_exist() {
+    let rig = Rig::new();
+    rig.cell("web", 10, vec![set_weight(50), pause("1h")]).await;
+    rig.group("v1", "1.0.0").await;
+    rig.run().await;
+    rig.router.set_health(&arn("v2"), GONE);
+    rig.group("v2", "2.0.0").await;
+    rig.run().await;
+    assert_eq!(rig.weights("web"), weights(&[("v1", 100)]));
+    let status = rig.status("web").await;
+    assert_eq!(status.rollout.unwrap().outcome, Some(RolloutOutcome::Withdrawn));
+    assert_eq!(status.stable_version.as_deref(), Some("1.0.0"));
+
+    // An object of that name which means another group is not the one that is gone.
+    let patch = json!({"spec": {"arn": arn("other")}});
+    rig.backend.merge_patch(&Kind::of::<AWSTargetGroup>(), &Key::new(NAMESPACE, "v2"), &patch).await.unwrap();
+    rig.run().await;
+    assert_eq!(rig.weights("web"), weights(&[("v1", 50), ("other", 50)]));
+}
+
+#[tokio::test]
+async fn a_late_write_of_a_former_intent_is_no_foreign_edit() {
+    let mut rig = Rig::new();
+    rig.cell("web", 10, vec![set_weight(50), pause("1h")]).await;
+    rig.group("v1", "1.0.0").await;
+    rig.run().await;
+    rig.group("v2", "2.0.0").await;
+    for _ in 0..2 {
+        rig.all_caught_up().await;
+        _ = rig.controllers[0].reconcile(&Key::new(NAMESPACE, "web")).await;
+        rig.all_caught_up().await;
+        _ = rig.controllers[1].reconcile(&Key::new(NAMESPACE, "web")).await;
+        rig.all_caught_up().await;
+    }
+    assert_eq!(rig.weights("web"), weights(&[("v1", 50), ("v2", 50)]));
+    // The process that sent it dies before it has written what it saw, and the rollout is aborted meanwhile.
+    let route = rig.get::<AWSApplicationLoadBalancerConfig>("web").await.unwrap();
+    let mut lost = route.clone();
+    let status = lost.status.as_mut().unwrap();
+    status.observed_generation = status.observed_generation.map(|generation| generation - 1);
+    status.verified = status.recent_intents.iter().rev().nth(1).cloned();
+    status.recent_intents.pop();
+    let kind = Kind::of::<AWSApplicationLoadBalancerConfig>();
+    rig.backend.update_status(&kind, &serde_json::to_value(&lost).unwrap()).await.unwrap();
+    rig.restart();
+    let request = json!({"id": "a", "verb": "abort", "user": "ann"}).to_string();
+    let patch = json!({"metadata": {"annotations": {REQUEST_ANNOTATION: request}}});
+    rig.backend.merge_patch(&Kind::of::<Cell>(), &Key::new(NAMESPACE, "web"), &patch).await.unwrap();
+    rig.run().await;
+    assert_eq!(rig.weights("web"), weights(&[("v1", 100), ("v2", 0)]));
+}

@@ -34,6 +34,8 @@ pub trait RouteKind: Stored {
     fn overwrite(&self) -> Option<&str>;
     /// Whether the spec takes traffic back to safety, if it says so.
     fn way_back(&self) -> Option<bool>;
+    /// Fingerprints of former intents, if the spec keeps them.
+    fn former_intents(&self) -> Option<&[String]>;
 }
 
 macro_rules! common {
@@ -60,6 +62,10 @@ macro_rules! common {
 
         fn way_back(&self) -> Option<bool> {
             self.spec.way_back
+        }
+
+        fn former_intents(&self) -> Option<&[String]> {
+            self.spec.former_intents.as_deref()
         }
     };
 }

@@ -11,7 +11,7 @@ mod tests;
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use okra_api::condition::{self, READY, reason};
 use okra_provider::{Cache, Clock, DecisionLog, EventSink, Key, Kind, Leadership, Lookup, Store, TrafficRouter};
 use parking_lot::Mutex;
@@ -51,6 +51,8 @@ pub struct RouteController<K> {
     context: RouteContext,
     cache: Cache<K>,
     memory: Mutex<BTreeMap<Key, Memory>>,
+    /// Until then a call of the leader before us may take effect: what was seen sooner is looked at again (S9).
+    settled_from: Timestamp,
 }
 
 impl<K> fmt::Debug for RouteController<K> {
@@ -60,10 +62,20 @@ impl<K> fmt::Debug for RouteController<K> {
 }
 
 impl<K: RouteKind> RouteController<K> {
-    /// A controller; starts the watch of its kind, within the tokio runtime that it is called in.
+    /// A controller of a process that begins to lead; starts the watch of its kind, within the tokio runtime that it
+    /// is called in.
     pub fn new(context: RouteContext) -> Self {
         let cache = context.store.cache::<K>();
-        Self { context, cache, memory: Mutex::default() }
+        let now = context.clock.now();
+        let settled_from = now.checked_add(context.call_timeout).unwrap_or(now);
+        Self { context, cache, memory: Mutex::default(), settled_from }
+    }
+
+    /// How long a look at a rule at rest counts.
+    fn drift_interval(&self, last_look: Option<Timestamp>) -> SignedDuration {
+        let unsettled = last_look.filter(|look| *look < self.settled_from);
+        let interval = self.context.drift_interval;
+        unsettled.map_or(interval, |look| interval.min(self.settled_from.duration_since(look)))
     }
 
     /// The object with the same claim that came before this one, if there is one (safety.md S11).

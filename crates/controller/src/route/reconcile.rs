@@ -159,8 +159,9 @@ impl<'a, K: RouteKind> Run<'a, K> {
             health_of: self.object.health_of().to_vec(),
             overwrite: self.object.overwrite().map(str::to_owned),
             way_back: self.object.way_back(),
+            former_intents: self.object.former_intents().map(<[String]>::to_vec),
             claimed_by: self.controller.claimed_by(&self.object),
-            drift_interval: self.controller.context.drift_interval,
+            drift_interval: self.controller.drift_interval(self.memory.last_look),
         }
     }
 
@@ -221,20 +222,31 @@ impl<'a, K: RouteKind> Run<'a, K> {
         plan: RoutePlan,
     ) -> Result<Step, ReconcileError> {
         for id in &plan.read_health {
-            let health = match self.limited(router.health(intent, id, &self.call(plan.lane))).await {
-                Ok(health) => health,
-                Err(error) if error.kind == RouterErrorKind::GroupNotFound => {
-                    GroupHealth { gone: true, ..GroupHealth::default() }
-                }
-                Err(error) => {
-                    // What the rule held was read before: it counts although the health is not known.
-                    self.status = plan.status;
-                    return self.call_failed(error, true).await;
-                }
-            };
-            self.memory.health.insert(id.clone(), Reading { health, at: self.now() });
+            if let Err(error) = self.read_health_of(router, intent, id, plan.lane).await {
+                // What the rule held was read before: it counts although the health is not known.
+                self.status = plan.status;
+                return self.call_failed(error, true).await;
+            }
         }
         Ok(Step::Again)
+    }
+
+    /// Reads the health of a group and keeps it. Whether there is such a group.
+    async fn read_health_of(
+        &mut self,
+        router: &dyn TrafficRouter,
+        intent: &Intent,
+        id: &str,
+        lane: Lane,
+    ) -> Result<bool, RouterError> {
+        let health = match self.limited(router.health(intent, id, &self.call(lane))).await {
+            Err(error) if error.kind == RouterErrorKind::GroupNotFound => {
+                GroupHealth { gone: true, ..GroupHealth::default() }
+            }
+            answer => answer?,
+        };
+        self.memory.health.insert(id.to_owned(), Reading { health, at: self.now() });
+        Ok(!health.gone)
     }
 
     async fn change(
@@ -271,8 +283,23 @@ impl<'a, K: RouteKind> Run<'a, K> {
                 self.memory.last_look = None;
                 Ok(Step::Again)
             }
+            Err(error) if error.kind == RouterErrorKind::GroupNotFound && self.finds_gone(router, intent).await => {
+                Ok(Step::Again)
+            }
             Err(error) => self.call_failed(error, false).await,
         }
+    }
+
+    /// The router does not know one of the groups: asks for each that the rule did not hold. Whether it found one.
+    async fn finds_gone(&mut self, router: &dyn TrafficRouter, intent: &Intent) -> bool {
+        let held = |id: &String| self.status.weights.iter().any(|weight| weight.id == *id);
+        let new: Vec<String> = intent.groups.iter().map(|group| group.id.clone()).filter(|id| !held(id)).collect();
+        let mut found = false;
+        for id in new {
+            // An answer that does not come tells nothing: the failure of the change is reported.
+            found |= self.read_health_of(router, intent, &id, Lane::Verify).await.is_ok_and(|is_there| !is_there);
+        }
+        found
     }
 
     /// Whether the object is, as far as the cache knows, the one that was planned for. Our own write that the watch

@@ -291,6 +291,28 @@ async fn a_late_write_for_an_intent_of_before_is_corrected_not_held() {
 }
 
 #[tokio::test]
+async fn what_a_call_of_the_leader_before_does_after_our_first_look_is_corrected_at_once() {
+    let mut rig = Rig::<Alb>::new();
+    rig.create(&alb("web", 10, "a:100 b:0")).await;
+    rig.settle("web").await;
+    rig.shift("web", "a:80 b:20").await;
+    rig.settle("web").await;
+    rig.shift("web", "a:100 b:0").await;
+    rig.settle("web").await;
+    rig.restart();
+    let began = rig.clock.now();
+    assert_eq!(rig.reconcile("web").await.unwrap().wake_at, Some(began + SignedDuration::from_secs(10)));
+    rig.router.edit_rule("rule-001", |rule| rule.weights = held("a:80 b:20"));
+    rig.advance(9);
+    let next = rig.reconcile("web").await.unwrap();
+    assert_eq!(rig.router.weights("prod/web"), held("a:80 b:20"), "the first look still counts");
+    rig.clock.set(next.wake_at.unwrap());
+    let next = rig.reconcile("web").await.unwrap();
+    assert_eq!(rig.router.weights("prod/web"), held("a:100 b:0"));
+    assert_eq!(next.wake_at, Some(rig.clock.now() + SignedDuration::from_mins(5)), "once is enough");
+}
+
+#[tokio::test]
 async fn a_foreign_edit_holds_the_route_until_a_person_decides() {
     let rig = Rig::<Alb>::new();
     rig.create(&alb("web", 10, "a:100 b:0")).await;
@@ -463,6 +485,8 @@ async fn a_raise_waits_for_health_and_the_status_counts_it() {
     let rig = Rig::<Alb>::new();
     rig.create(&alb("web", 10, "a:100 b:0")).await;
     rig.settle("web").await;
+    // What was read of its health has grown old.
+    rig.advance(16);
     rig.router.set_health(&arn("b"), GroupHealth { healthy: 0, total: 3, gone: false });
     rig.shift("web", "a:80 b:20").await;
     let next = rig.reconcile("web").await.unwrap();

@@ -1,6 +1,6 @@
 //! How a rollout goes from step to step.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use okra_api::{PausePhase, RunPhase, cell_status::RolloutOutcome, condition::reason};
 
 use super::{
@@ -142,8 +142,7 @@ impl Planner<'_> {
         match self.observed.pauses.get(&name) {
             Some(pause) if matches!(pause.phase, Some(PausePhase::Expired | PausePhase::Cancelled)) => Progress::Done,
             Some(pause) => {
-                let until = pause.expire_time.map_or("until a person resumes".to_owned(), |at| format!("until {at}"));
-                self.wait_for_person(reason::PAUSE_STEP, format!("{}: pause {until}", self.step_words()));
+                self.wait_for_pause(pause.expire_time);
                 Progress::Waits
             }
             None => {
@@ -151,10 +150,15 @@ impl Planner<'_> {
                 let expire_time = duration.and_then(|duration| rollout.step_started_at.checked_add(duration).ok());
                 let (rollout, step) = (rollout.id.clone(), rollout.current_step_index);
                 self.actions.push(Action::CreatePause { name, expire_time, rollout, step });
-                self.wait_for_person(reason::PAUSE_STEP, format!("{}: pause begins", self.step_words()));
+                self.wait_for_pause(expire_time);
                 Progress::Waits
             }
         }
+    }
+
+    fn wait_for_pause(&mut self, expire_time: Option<Timestamp>) {
+        let until = expire_time.map_or("until a person resumes".to_owned(), |at| format!("until {at}"));
+        self.wait_for_person(reason::PAUSE_STEP, format!("{}: pause {until}", self.step_words()));
     }
 
     fn run_step(&mut self, suffix: &str, kind: &str) -> Progress {

@@ -9,10 +9,14 @@ use super::{
     grouping::VersionedGroup,
     observed::{DesiredRoute, RouteGroup},
     plan::{Action, Planner},
+    route_object::fingerprint_of,
     steps::share_at,
     weights::{share_of, split},
 };
 use crate::version::Version;
+
+/// So many former intents travel with a route.
+const FORMER_INTENTS: usize = 5;
 
 /// What a group must show before it gets weight that it does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -282,6 +286,7 @@ impl Planner<'_> {
             health_of: BTreeSet::new(),
             overwrite: None,
             way_back: self.is_winding_back() || self.canary_gate() == Gate::WayBack,
+            former: Vec::new(),
             deletion_policy: self.spec.deletion_policy,
             adopt: annotations.and_then(|annotations| annotations.get(ADOPT_RULE_ANNOTATION)).cloned(),
         }
@@ -340,7 +345,20 @@ impl Planner<'_> {
                 return;
             }
         }
+        desired.former = self.former_intents();
         self.actions.push(Action::WriteRoute(Box::new(desired)));
+    }
+
+    /// What the route was asked for until now: a late write of it may still arrive, and is then known as our own.
+    fn former_intents(&self) -> Vec<String> {
+        let Some(route) = self.route() else { return Vec::new() };
+        let mut former = route.desired.former.clone();
+        if let Some(last) = fingerprint_of(&route.desired) {
+            former.retain(|known| *known != last);
+            former.push(last);
+        }
+        let surplus = former.len().saturating_sub(FORMER_INTENTS);
+        former.split_off(surplus)
     }
 
     /// Whether weights are frozen and every group that has weight is still there.

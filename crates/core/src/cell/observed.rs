@@ -87,6 +87,8 @@ pub struct DesiredRoute {
     pub overwrite: Option<String>,
     /// Whether this takes traffic back to safety.
     pub way_back: bool,
+    /// Fingerprints of what was asked for before, the latest last.
+    pub former: Vec<String>,
     /// What becomes of the rule with the Cell.
     pub deletion_policy: DeletionPolicy,
     /// Value of the annotation that lets a rule be adopted.
@@ -147,7 +149,8 @@ impl DesiredRoute {
     }
 
     /// Whether this asks the router for what `other` asks for. What only goes with a change of weights (`min_healthy`,
-    /// `way_back`) does not count, it travels with the next one; neither does an `overwrite` that has served.
+    /// `way_back`) does not count, it travels with the next one; neither do the former intents and an `overwrite` that
+    /// has served.
     pub fn same_request(&self, other: &Self) -> bool {
         let key = |route: &Self| -> BTreeMap<String, (String, i32)> {
             route.groups.iter().map(|group| (group.name.clone(), (group.id.clone(), group.weight))).collect()

@@ -1,18 +1,17 @@
 //! The plan: what to do now, what to say, and when to look again.
 
-use std::collections::BTreeSet;
-
 use jiff::Timestamp;
 use okra_api::{
     BlockedVersion, CellStatus,
     cell_status::{RolloutOutcome, RolloutStatus},
     condition::{self, reason},
+    route::RouteHealth,
 };
 
 use super::{
     check, conclude,
     grouping::{Grouping, VersionedGroup},
-    observed::{DesiredRoute, ObservedCell, ObservedRoute},
+    observed::{DesiredRoute, ObservedCell, ObservedGroup, ObservedRoute},
     steps::{self, RolloutStep},
     validated::ValidatedCell,
 };
@@ -185,15 +184,8 @@ impl<'a> Planner<'a> {
     ) -> Self {
         let rollout = status.rollout.as_ref().filter(|rollout| rollout.finished_at.is_none());
         let selector = rollout.map_or(&spec.selector, |rollout| &rollout.selector);
-        let gone: BTreeSet<&str> = observed
-            .route
-            .iter()
-            .flat_map(|route| &route.status.health)
-            .filter(|health| health.gone)
-            .map(|health| health.name.as_str())
-            .collect();
         let mut groups = observed.groups.clone();
-        for group in groups.iter_mut().filter(|group| gone.contains(group.name.as_str())) {
+        for group in groups.iter_mut().filter(|group| is_gone(observed, group)) {
             group.id = Err("is gone: the load balancer says there is no such target group".to_owned());
         }
         let grouping = Grouping::new(&groups, selector);
@@ -320,6 +312,13 @@ impl<'a> Planner<'a> {
         };
         self.wait(reason, text);
     }
+}
+
+/// Whether the router says that there is no such target group. An object that names another one since is not meant.
+fn is_gone(observed: &ObservedCell, group: &ObservedGroup) -> bool {
+    let same = |health: &&RouteHealth| health.id.is_empty() || group.id.as_ref() == Ok(&health.id);
+    let rows = observed.route.iter().flat_map(|route| &route.status.health);
+    rows.filter(|health| health.gone && health.name == group.name).any(|health| same(&health))
 }
 
 /// Whether the router waits for healthy targets before it goes on.

@@ -6,6 +6,7 @@ use okra_api::{
 };
 
 use super::observed::{DesiredRoute, RouteGroup, RoutePlace};
+use crate::route::{Identity, validate_alb, validate_route};
 
 fn floor(count: Option<u32>) -> Option<i32> {
     count.map(|count| i32::try_from(count).unwrap_or(i32::MAX))
@@ -34,6 +35,7 @@ pub fn alb_spec(desired: &DesiredRoute) -> Option<AWSApplicationLoadBalancerConf
         health_of: desired.health_of.iter().cloned().collect(),
         overwrite: desired.overwrite.clone(),
         way_back: Some(desired.way_back),
+        former_intents: Some(desired.former.clone()),
         deletion_policy: desired.deletion_policy,
     })
 }
@@ -60,6 +62,7 @@ pub fn desired_of_alb(spec: &AWSApplicationLoadBalancerConfigSpec, adopt: Option
         health_of: spec.health_of.iter().cloned().collect(),
         overwrite: spec.overwrite.clone(),
         way_back: spec.way_back.unwrap_or(false),
+        former: spec.former_intents.clone().unwrap_or_default(),
         deletion_policy: spec.deletion_policy,
         adopt,
     }
@@ -81,6 +84,7 @@ pub fn route_spec(desired: &DesiredRoute) -> Option<RouteSpec> {
         health_of: desired.health_of.iter().cloned().collect(),
         overwrite: desired.overwrite.clone(),
         way_back: Some(desired.way_back),
+        former_intents: Some(desired.former.clone()),
         deletion_policy: desired.deletion_policy,
     })
 }
@@ -100,7 +104,17 @@ pub fn desired_of_route(spec: &RouteSpec, adopt: Option<String>) -> DesiredRoute
         health_of: spec.health_of.iter().cloned().collect(),
         overwrite: spec.overwrite.clone(),
         way_back: spec.way_back.unwrap_or(false),
+        former: spec.former_intents.clone().unwrap_or_default(),
         deletion_policy: spec.deletion_policy,
         adopt,
     }
+}
+
+/// The fingerprint of what is asked for; `None`: nothing, or what no router would take.
+pub(super) fn fingerprint_of(desired: &DesiredRoute) -> Option<String> {
+    let identity = Identity::default();
+    let alb = alb_spec(desired).and_then(|spec| validate_alb(&spec, &identity).ok());
+    let local = || route_spec(desired).and_then(|spec| validate_route(&spec, &identity).ok());
+    let intent = alb.or_else(local).filter(|intent| !intent.groups.is_empty())?;
+    Some(intent.fingerprint())
 }

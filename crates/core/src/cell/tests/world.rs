@@ -263,7 +263,14 @@ impl World {
             // As the route controller does: the same counts are no news.
             if known.is_none_or(|known| (known.healthy, known.total) != (healthy, total)) {
                 status.health.retain(|health| health.name != name);
-                status.health.push(RouteHealth { name, healthy, total, read_at: self.now, gone: false });
+                status.health.push(RouteHealth {
+                    name,
+                    id: String::new(),
+                    healthy,
+                    total,
+                    read_at: self.now,
+                    gone: false,
+                });
             }
         }
         status.health.sort_by(|a, b| a.name.cmp(&b.name));

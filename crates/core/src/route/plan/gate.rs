@@ -46,10 +46,7 @@ pub(super) fn gate(input: &RouteInput, ids: &[String], floor: Floor, now: Timest
     for (group, need) in gated() {
         let Some(reading) = input.health.get(&group.id) else { continue };
         if reading.health.gone {
-            return Gate::Gone(format!(
-                "target group {} ({}) does not exist: take it out, or create it again",
-                group.name, group.id
-            ));
+            return Gate::Gone(gone(group));
         }
         if !passes(reading.health.healthy, reading.health.total, need, floor) {
             shut.push(group.id.clone());
@@ -63,6 +60,24 @@ pub(super) fn gate(input: &RouteInput, ids: &[String], floor: Floor, now: Timest
         }
     }
     if shut.is_empty() { Gate::Open } else { Gate::Shut(format!("waits for health: {}", missing.join("; ")), shut) }
+}
+
+fn gone(group: &IntentGroup) -> String {
+    format!("target group {} ({}) does not exist: take it out, or create it again", group.name, group.id)
+}
+
+/// Whether groups that the rule does not hold may come into it: not one that did not exist a moment ago.
+pub(super) fn may_enter(input: &RouteInput, holds: impl Fn(&str) -> bool, now: Timestamp) -> Gate {
+    let new = input.intent.groups.iter().filter(|group| !holds(&group.id));
+    let readings = new.filter_map(|group| Some((group, input.health.get(&group.id)?)));
+    let not_there: Vec<_> = readings.filter(|(_, reading)| reading.health.gone).collect();
+    let old = not_there.iter().filter(|(_, reading)| age(reading.at, now) >= HEALTH_FRESH);
+    let ask: Vec<String> = old.map(|(group, _)| group.id.clone()).collect();
+    match not_there.first() {
+        _ if !ask.is_empty() => Gate::Ask(ask),
+        Some((group, _)) => Gate::Gone(gone(group)),
+        None => Gate::Open,
+    }
 }
 
 /// A group whose raise is gated, with its floor.
@@ -134,7 +149,11 @@ pub(super) fn after_look(input: &RouteInput, parked: bool, now: Timestamp) -> Ve
         input.health_of.contains(&group.name) || (parked && group.weight == 0 && input.capabilities.sees_health)
     };
     let groups = input.intent.groups.iter().filter(wanted).filter(|_| input.capabilities.sees_health);
-    groups.filter(|group| due(input, group, HEALTH_REPEAT, now)).map(|group| group.id.clone()).collect()
+    let due = groups.filter(|group| due(input, group, HEALTH_REPEAT, now)).map(|group| group.id.clone());
+    // A group that was gone may be known again; no intent asks for it, so only this look finds out.
+    let stale = |id: &String| input.health.get(id).is_none_or(|reading| age(reading.at, now) >= HEALTH_REPEAT);
+    let gone = input.gone_elsewhere().filter(|_| parked).map(|row| row.id.clone()).filter(stale);
+    due.chain(gone).collect()
 }
 
 /// Which watched groups are below their floor and due for another look.

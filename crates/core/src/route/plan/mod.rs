@@ -22,9 +22,12 @@ mod tests;
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use okra_api::{condition::reason, route::DeletionPolicy, route::RouteStatus};
+use okra_api::{
+    condition::reason,
+    route::{DeletionPolicy, RouteHealth, RouteStatus},
+};
 
-use super::{Capabilities, Change, GroupHealth, Intent, Lane, Observed};
+use super::{Capabilities, Change, GroupHealth, Intent, Lane, Observed, Sticky, fingerprint};
 pub(crate) use gate::age;
 pub use outcome::{Failure, failed, same_but_for_times};
 pub(crate) use rule::may_adopt;
@@ -77,6 +80,8 @@ pub struct RouteInput {
     pub overwrite: Option<String>,
     /// Whether the intent takes traffic back to safety; `None`: read from the weights.
     pub way_back: Option<bool>,
+    /// Fingerprints of former intents that the spec remembers, the latest last; `None`: it does not keep them.
+    pub former_intents: Option<Vec<String>>,
     /// An older object that claims the same place.
     pub claimed_by: Option<String>,
     /// How often a rule at rest is looked at.
@@ -157,6 +162,12 @@ impl RouteInput {
         own.or_else(held).unwrap_or_else(|| id.to_owned())
     }
 
+    /// Groups that are gone and that the intent does not name.
+    fn gone_elsewhere(&self) -> impl Iterator<Item = &RouteHealth> {
+        let asked = |id: &str| self.intent.groups.iter().any(|group| group.id == id);
+        self.previous.health.iter().filter(move |row| row.gone && !row.id.is_empty() && !asked(&row.id))
+    }
+
     /// Whether the previous status speaks of this generation.
     fn same_generation(&self) -> bool {
         self.previous.observed_generation == Some(self.generation)
@@ -167,6 +178,12 @@ impl Intent {
     /// Target group id to weight.
     pub fn weights(&self) -> BTreeMap<String, i32> {
         self.groups.iter().map(|group| (group.id.clone(), group.weight)).collect()
+    }
+
+    /// The fingerprint of a rule that holds this.
+    pub fn fingerprint(&self) -> String {
+        let sticky = self.stickiness.map(Sticky::normal);
+        fingerprint(self.place.priority(), &self.place.conditions(), &self.weights(), sticky)
     }
 
     /// Whether a rule carries the tags of this intent.

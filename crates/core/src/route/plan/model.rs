@@ -106,6 +106,7 @@ impl World {
             health_of: Vec::new(),
             overwrite: None,
             way_back: None,
+            former_intents: None,
             claimed_by: None,
             drift_interval: SignedDuration::from_mins(5),
         };

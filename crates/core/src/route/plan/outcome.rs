@@ -13,6 +13,8 @@ use crate::route::{Change, Lane, ObservedRule};
 
 /// The longest message that the schema allows, in characters.
 const MAX_MESSAGE: usize = 2048;
+/// So many groups that are gone and not asked for are remembered.
+const MOST_GONE: usize = 16;
 /// So many intents are remembered: any of them may still arrive.
 const RECENT_INTENTS: usize = 5;
 
@@ -150,12 +152,14 @@ pub(super) fn change(input: &RouteInput, now: Timestamp, change: Change, lane: L
     let report = words::change(input, &change);
     let plan = not_yet(input, now, reason::WAITING_FOR_ROUTE, report, now.checked_add(SOON).ok());
     let mut status = plan.status;
+    // What the spec asks for is in the spec: whoever changes it next remembers that there.
+    let kept = input.former_intents.is_some() && after == input.intent.fingerprint();
     let known = match &change {
         Change::Adopt { .. } => status.verified.replace(after.clone()) == Some(after),
         Change::Remove { .. } => true,
         Change::Create { .. } | Change::Modify { .. } | Change::Move { .. } => remember(&mut status, after),
     };
-    RoutePlan { status, change: Some(change), lane, record_first: !known, ..plan }
+    RoutePlan { status, change: Some(change), lane, record_first: !known && !kept, ..plan }
 }
 
 /// Puts a fingerprint last among the recent intents; whether it was among them.
@@ -204,13 +208,16 @@ fn weights(input: &RouteInput, held: &BTreeMap<String, i32>) -> Vec<RouteWeight>
     rows
 }
 
-/// Health of the intent's groups. A reading with the same counts as the last one written is no news.
+/// Health of the intent's groups, and the other groups that are gone. A reading with the same counts as the last one
+/// written is no news.
 fn health(input: &RouteInput) -> Vec<RouteHealth> {
     let row = |name: &String, id: &String| {
-        let old = input.previous.health.iter().find(|old| old.name == *name).cloned();
+        let same_group = |old: &&RouteHealth| old.name == *name && (old.id == *id || old.id.is_empty());
+        let old = input.previous.health.iter().find(same_group).cloned();
         let Some(reading) = input.health.get(id) else { return old };
         let new = RouteHealth {
             name: name.clone(),
+            id: id.clone(),
             healthy: reading.health.healthy,
             total: reading.health.total,
             gone: reading.health.gone,
@@ -219,7 +226,10 @@ fn health(input: &RouteInput) -> Vec<RouteHealth> {
         let same = |old: &RouteHealth| (old.healthy, old.total, old.gone) == (new.healthy, new.total, new.gone);
         Some(old.filter(same).unwrap_or(new))
     };
-    input.intent.groups.iter().filter_map(|group| row(&group.name, &group.id)).collect()
+    let own = input.intent.groups.iter().filter_map(|group| row(&group.name, &group.id));
+    let is_back = |id: &String| input.health.get(id).is_some_and(|reading| !reading.health.gone);
+    let gone = input.gone_elsewhere().filter(|old| !is_back(&old.id)).take(MOST_GONE).cloned();
+    own.chain(gone).collect()
 }
 
 fn set_outcome(

@@ -36,15 +36,27 @@ fn create(input: &RouteInput, now: Timestamp) -> RoutePlan {
         return too_many(input, weights.len(), now);
     }
     let serving: Vec<String> = weights.keys().filter(|id| weights::serves(&weights, id)).cloned().collect();
-    match gate::gate(input, &serving, Floor::Registered, now) {
-        Gate::Ask(ids) => return outcome::ask(input, ids, Lane::Verify),
-        Gate::Gone(message) => return outcome::refused(input, now, reason::REFUSED, message),
-        Gate::Shut(message, ids) => return outcome::waits_for_health(input, now, message, ids),
-        Gate::Open => {}
+    let gate = gate::gate(input, &serving, Floor::Registered, now);
+    if let Some(plan) = stopped(input, gate, now) {
+        return plan;
+    }
+    let entry = gate::may_enter(input, |_| false, now);
+    if let Some(plan) = stopped(input, entry, now) {
+        return plan;
     }
     let sticky = intent.stickiness.map(Sticky::normal);
-    let after = fingerprint(intent.place.priority(), &intent.place.conditions(), &weights, sticky);
+    let after = intent.fingerprint();
     outcome::change(input, now, Change::Create { weights, stickiness: sticky }, Lane::Promote, after)
+}
+
+/// What to do at a gate that is not open.
+fn stopped(input: &RouteInput, gate: Gate, now: Timestamp) -> Option<RoutePlan> {
+    match gate {
+        Gate::Open => None,
+        Gate::Ask(ids) => Some(outcome::ask(input, ids, Lane::Verify)),
+        Gate::Gone(message) => Some(outcome::refused(input, now, reason::REFUSED, message)),
+        Gate::Shut(message, ids) => Some(outcome::waits_for_health(input, now, message, ids)),
+    }
 }
 
 /// Something that is not ours stands at the priority.
@@ -233,7 +245,13 @@ fn shift(input: &RouteInput, rule: &ObservedRule, wanted: &Weights, now: Timesta
             }
             None => Shift::Set(weights),
         },
-        Step::Set(weights) => raise(input, rule, wanted, weights, now),
+        Step::Set(weights) => {
+            let entry = gate::may_enter(input, |id| rule.weights.contains_key(id), now);
+            match stopped(input, entry, now) {
+                Some(plan) => Shift::Stop(Box::new(plan)),
+                None => raise(input, rule, wanted, weights, now),
+            }
+        }
     }
 }
 
@@ -256,19 +274,20 @@ fn raise(input: &RouteInput, rule: &ObservedRule, wanted: &Weights, weights: Wei
     // Nothing is attached yet (the rule redirects, say): as for a new rule, health cannot be seen before.
     let floor = if rule.weights.is_empty() { Floor::Registered } else { Floor::Healthy };
     let raised = weights::raised(&rule.weights, &weights);
-    match gate::gate(input, &raised, floor, now) {
-        Gate::Open => Shift::Set(weights),
-        Gate::Ask(ids) => Shift::Stop(Box::new(outcome::ask(input, ids, Lane::Verify))),
-        Gate::Gone(message) => Shift::Stop(Box::new(outcome::refused(input, now, reason::REFUSED, message))),
-        Gate::Shut(message, ids) => {
-            // A group that no rule names has no health: it is attached at weight 0 first.
-            let blind = ids.iter().any(|id| !rule.weights.contains_key(id));
-            let attached = weights::attach(&rule.weights, wanted, input.capabilities.max_groups).filter(|_| blind);
-            match attached {
-                Some(weights) => Shift::Set(weights),
-                None => Shift::Wait(Box::new(outcome::waits_for_health(input, now, message, ids))),
-            }
+    let gate = gate::gate(input, &raised, floor, now);
+    let attached = match &gate {
+        // A group that no rule names has no health: it is attached at weight 0 first.
+        Gate::Shut(_, ids) if ids.iter().any(|id| !rule.weights.contains_key(id)) => {
+            weights::attach(&rule.weights, wanted, input.capabilities.max_groups)
         }
+        _ => None,
+    };
+    let waits = matches!(gate, Gate::Shut(..));
+    match (attached, stopped(input, gate, now)) {
+        (Some(attached), _) => Shift::Set(attached),
+        (None, None) => Shift::Set(weights),
+        (None, Some(plan)) if waits => Shift::Wait(Box::new(plan)),
+        (None, Some(plan)) => Shift::Stop(Box::new(plan)),
     }
 }
 

@@ -20,12 +20,15 @@ pub(super) fn is_known(input: &RouteInput, rule: &ObservedRule) -> bool {
     let print = |sticky| fingerprint(rule.priority, &rule.conditions, &rule.weights, sticky);
     let status = &input.previous;
     let always = || status.verified.iter().chain(&input.overwrite);
+    let former = input.former_intents.as_deref().unwrap_or_default();
     let (with, without) = (print(Some(rule.stickiness)), print(None));
-    let last = status.recent_intents.last().into_iter().chain(always()).any(|known| *known == without);
-    last || match input.intent.stickiness {
-        Some(_) => status.recent_intents.iter().chain(always()).any(|known| *known == with),
-        None => status.recent_intents.iter().chain(always()).any(|known| *known == with || *known == without),
-    }
+    let last = status.recent_intents.last().into_iter().chain(former.last()).chain(always());
+    let mut all = status.recent_intents.iter().chain(former).chain(always());
+    last.into_iter().any(|known| *known == without)
+        || match input.intent.stickiness {
+            Some(_) => all.any(|known| *known == with),
+            None => all.any(|known| *known == with || *known == without),
+        }
 }
 
 /// What a change does.
