@@ -92,6 +92,7 @@ pub fn controllers(context: &ControllerContext) -> Vec<Arc<dyn Reconciler>> {
     let ControllerContext { store, routers, clock, events, .. } = context;
     vec![
         Arc::new(CellController::new(CellContext {
+            leadership: context.leadership.clone(),
             store: store.clone(),
             clock: clock.clone(),
             events: events.clone(),

@@ -7,6 +7,8 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_elasticloadbalancingv2::{Client, config::Builder};
 use tokio::sync::Mutex;
 
+use crate::answer_limit::AnswerLimit;
+
 /// Name of assumed-role sessions, as it stands in CloudTrail.
 const SESSION_NAME: &str = "okra";
 
@@ -41,7 +43,7 @@ impl Clients {
 
     async fn build(&self, region: &str, role: Option<&str>) -> Client {
         let config = self.load(region).await;
-        let mut builder = Builder::from(&config);
+        let mut builder = Builder::from(&config).interceptor(AnswerLimit);
         if let Some(role) = role {
             let provider =
                 AssumeRoleProvider::builder(role).session_name(SESSION_NAME).configure(&config).build().await;

@@ -5,6 +5,7 @@
 //! the calls for whoever exports them.
 
 mod actions;
+mod answer_limit;
 mod arn;
 mod client;
 mod conditions;

@@ -11,7 +11,7 @@ use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkErro
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use okra_api::names::{CELL_TAG, OWNER_TAG};
 use okra_core::route::{GroupHealth, Intent, Observed, ObservedRule, Place};
-use okra_provider::{CallContext, RouterError, RouterErrorKind};
+use okra_provider::{CallContext, NotLeader, RouterError, RouterErrorKind};
 use tokio::time::Instant;
 
 use crate::{
@@ -25,6 +25,8 @@ use crate::{
     router::AlbRouter,
 };
 
+/// How often a call that waits for the rate limit asks whether it may still go out.
+const ASK_WHILE_WAITING: Duration = Duration::from_millis(200);
 /// How long a call waits for the rate limit before it gives up.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
 /// Rules on a page of DescribeRules; the API's most.
@@ -300,7 +302,12 @@ impl<'a> Session<'a> {
     async fn permit(&self, operation: Operation, subject: &str) -> Result<Permit, RouterError> {
         let (lane, metrics) = (self.call.lane, &self.router.metrics);
         let begun = Instant::now();
-        match self.limiter.acquire(lane, operation.kind(), LONGEST_WAIT).await {
+        let waited = tokio::select! {
+            biased;
+            waited = self.limiter.acquire(lane, operation.kind(), LONGEST_WAIT) => waited,
+            refused = self.forbidden() => return Err(refused.into()),
+        };
+        match waited {
             Ok(permit) => {
                 metrics.count_wait(lane, begun.elapsed());
                 Ok(permit)
@@ -309,6 +316,16 @@ impl<'a> Session<'a> {
                 metrics.count_gave_up();
                 let message = format!("failed to {}: {waited}", operation.doing(subject));
                 Err(RouterError::new(RouterErrorKind::Throttled, "RateLimitWait", message))
+            }
+        }
+    }
+
+    /// Ends when the call may not go out any more, whatever the rate limit says. Asked of memory only.
+    async fn forbidden(&self) -> NotLeader {
+        loop {
+            tokio::time::sleep(ASK_WHILE_WAITING).await;
+            if let Err(refused) = self.call.leadership.permits(self.call.timeout) {
+                return refused;
             }
         }
     }

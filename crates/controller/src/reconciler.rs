@@ -16,6 +16,10 @@ pub trait Reconciler: Send + Sync {
     fn wakes(&self, changed: &Changed) -> Vec<Key>;
     /// Every object of its own, for the slow resync.
     fn all(&self) -> Vec<Key>;
+    /// How many objects it reconciles at once; `None`: as many as the queue's limits say.
+    fn concurrency(&self) -> Option<usize> {
+        None
+    }
     /// Brings one object nearer to what it should be. Level-triggered; an object that is gone is a success.
     async fn reconcile(&self, key: &Key) -> Result<Next, ReconcileError>;
 }

@@ -5,5 +5,6 @@
 
 pub mod cell;
 pub mod field;
+pub mod planted;
 pub mod route;
 pub mod version;

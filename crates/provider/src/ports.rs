@@ -28,7 +28,8 @@ pub struct NotLeader;
 /// Whether this process may act on the world.
 pub trait Leadership: Send + Sync {
     /// Whether a call that takes up to `timeout` may begin now: the lease is held by the local clock until
-    /// after the call's deadline (safety.md S9). Asked right before each write, after any waiting.
+    /// after the call's deadline (safety.md S9). Asked right before each write, after any waiting, and now and then
+    /// while a call waits for a rate limit: a refusal ends the wait.
     fn permits(&self, timeout: Duration) -> Result<(), NotLeader>;
 }
 

@@ -78,13 +78,32 @@ pub async fn run(options: Options, screen: &mut Screen) -> Result<Summary, Failu
     screen.end();
     match played {
         Ok(summary) => {
-            drop(folder);
+            remove(folder).await;
             Ok(summary)
         }
         // Who stopped it knows why.
-        Err(cause) if signals.stop.is_cancelled() => Err(Failure { cause, log: None }),
+        Err(cause) if signals.stop.is_cancelled() => {
+            remove(folder).await;
+            Err(Failure { cause, log: None })
+        }
         Err(cause) => Err(Failure { cause, log: Some(kept(folder).join("okrad.log")) }),
     }
+}
+
+/// How often the folder is tried to be removed, and how long is waited in between.
+const REMOVALS: u32 = 40;
+const REMOVAL_PAUSE: Duration = Duration::from_millis(50);
+
+/// Removes the folder, and once more while a write that was under way when its task was ended still lands in it.
+async fn remove(folder: TempDir) {
+    let path = folder.keep();
+    for _ in 0..REMOVALS {
+        match std::fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => tokio::time::sleep(REMOVAL_PAUSE).await,
+            _ => return,
+        }
+    }
+    tracing::warn!(folder = %path.display(), "Cannot remove the temporary folder");
 }
 
 fn kept(folder: TempDir) -> PathBuf {

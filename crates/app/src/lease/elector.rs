@@ -180,7 +180,9 @@ impl Elector {
             if left.is_zero() {
                 return Err("it could not be renewed in time".to_owned());
             }
-            match self.renew((self.config.duration / 3).min(left).min(CALL_TIMEOUT)).await {
+            let timeout = (self.config.duration / 3).min(CALL_TIMEOUT);
+            // A renewal can be several calls; none of them may keep us from stopping in time.
+            match limited(left, self.renew(timeout)).await {
                 Ok(()) => self.last_error = None,
                 Err(error) => {
                     self.complain(&error, "Failed to renew the lease");

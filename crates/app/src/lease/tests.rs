@@ -310,6 +310,19 @@ async fn a_slow_answer_does_not_stretch_the_lease() {
     until(&[&a, &b], secs(20), "b leads", || b.leads()).await;
 }
 
+/// A renewal that meets another's edit is three calls: together they take longer than the lease lasts.
+#[tokio::test(start_paused = true)]
+async fn a_slow_renewal_is_given_up_when_the_lease_ends() {
+    let rig = Rig::new();
+    let a = rig.slow_contender("a", Duration::from_millis(2200));
+    until(&[&a], secs(30), "a leads", || a.leads()).await;
+    rig.patch(serde_json::json!({"metadata": {"labels": {"team": "traffic"}}})).await;
+    until(&[&a], LEASE, "the lease ends", || !a.leads()).await;
+    let took = until(&[&a], secs(10), "a gives up", || *a.state.borrow() == LeaderState::Lost).await;
+    assert!(took < Duration::from_millis(50), "{took:?} after the end of the lease");
+    assert!(ended(a.task).await.is_err());
+}
+
 /// Contenders with slow ways, cut and mended again and again, started anew as a supervisor would: at no time two lead.
 #[tokio::test(start_paused = true)]
 async fn no_two_lead_however_the_ways_break() {

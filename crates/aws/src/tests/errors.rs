@@ -116,3 +116,18 @@ async fn what_is_no_listener_is_refused_before_any_call() {
     }
     assert!(aws.calls().await.is_empty());
 }
+
+#[tokio::test]
+async fn an_answer_without_end_is_broken_off() {
+    let start = "<CreateRuleResponse><CreateRuleResult><Rules><member><RuleArn>";
+    let body = format!("{start}{}", "a".repeat(17 << 20));
+    let error = create(wiremock::ResponseTemplate::new(200).set_body_string(body)).await;
+    assert_eq!((error.kind, error.code.as_str()), (Kind::Unreachable, "InvalidAnswer"));
+    assert!(error.message.contains("length limit exceeded"), "{error}");
+    // The same for an answer that is as long as it may be.
+    let body = format!("{start}{}", "a".repeat(15 << 20));
+    let aws = Aws::start().await;
+    aws.answer_with("CreateRule", &[], wiremock::ResponseTemplate::new(200).set_body_string(body)).await;
+    let change = Change::Create { weights: weights(&[("blue", 100)]), stickiness: None };
+    aws.router().apply(&intent(), &change, &call(Lane::Promote)).await.unwrap();
+}

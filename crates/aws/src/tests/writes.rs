@@ -303,16 +303,33 @@ async fn the_leader_is_asked_after_the_wait_for_the_rate_limit() {
     for _ in 0..20 {
         limiter.acquire(Lane::Rollback, crate::CallKind::Mutate, Duration::ZERO).await.unwrap();
     }
-    // The bucket is empty: this change waits for seconds, and nobody is asked meanwhile.
+    // The bucket is empty: this change waits for seconds, and has no leave yet.
     let change = modify(&[("blue", 100)]);
     let intent = known(1);
     let waiting = router.apply(&intent, &change, &promote);
-    assert!(tokio::time::timeout(Duration::from_millis(300), waiting).await.is_err());
+    assert!(tokio::time::timeout(Duration::from_millis(100), waiting).await.is_err());
     assert_eq!(leader.asked.load(Ordering::Relaxed), 0);
     // A rollback gets the next token, a third of a second away.
     let rollback = CallContext { leadership: leader.clone(), ..call(Lane::Rollback) };
     router.apply(&known(1), &modify(&[("blue", 100)]), &rollback).await.unwrap();
-    assert_eq!(leader.asked.load(Ordering::Relaxed), 1);
+    assert!(leader.asked.load(Ordering::Relaxed) >= 1);
+}
+
+#[tokio::test]
+async fn who_may_not_call_any_more_does_not_wait_for_the_rate_limit() {
+    let aws = with_rule(Rule::new(1, 10)).await;
+    let router = Aws::router_with(AlbRouterConfig { rate_limits: RateLimits::Aws, ..aws.config() });
+    router.observe(&known(1), &call(Lane::Promote)).await.unwrap();
+    let limiter = router.limiters.of("123456789012", "eu-west-1");
+    for _ in 0..20 {
+        limiter.acquire(Lane::Rollback, crate::CallKind::Mutate, Duration::ZERO).await.unwrap();
+    }
+    // Promotions wait until fourteen tokens are left for roll-backs: about five seconds.
+    let refused =
+        CallContext { leadership: Arc::new(Leader { deposed: true, ..Leader::default() }), ..call(Lane::Promote) };
+    let (intent, change) = (known(1), modify(&[("blue", 100)]));
+    let waiting = tokio::time::timeout(Duration::from_secs(3), router.apply(&intent, &change, &refused));
+    assert_eq!(waiting.await.expect("it is refused at once").unwrap_err().kind, RouterErrorKind::NotLeader);
 }
 
 #[tokio::test]

@@ -20,11 +20,12 @@ use super::CellController;
 use crate::reconciler::ReconcileError;
 
 impl CellController {
-    /// Carries out one action.
-    pub(super) async fn apply(&self, cell: &Cell, action: &Action) -> Result<(), ReconcileError> {
+    /// Carries out one action. `route` is the generation of the route object that the plan was made from, if there was
+    /// one.
+    pub(super) async fn apply(&self, cell: &Cell, action: &Action, route: Option<i64>) -> Result<(), ReconcileError> {
         let key = |name: &str| Key::new(cell.namespace().unwrap_or_default(), name);
         match action {
-            Action::WriteRoute(desired) => self.write_route(cell, desired).await,
+            Action::WriteRoute(desired) => self.write_route(cell, desired, route).await,
             Action::CreatePause { name, expire_time, rollout, step } => {
                 let mut pause = Pause::new(name, PauseSpec { expire_time: *expire_time });
                 adopt(cell, &mut pause, [(ROLLOUT_LABEL, rollout.clone()), (STEP_INDEX_LABEL, step.to_string())]);
@@ -54,15 +55,15 @@ impl CellController {
         }
     }
 
-    async fn write_route(&self, cell: &Cell, desired: &DesiredRoute) -> Result<(), ReconcileError> {
+    async fn write_route(&self, cell: &Cell, desired: &DesiredRoute, seen: Option<i64>) -> Result<(), ReconcileError> {
         let key = Key::of_typed(cell);
         if let Some(spec) = alb_spec(desired) {
-            let present = self.alb_routes.get(&key);
+            let present = as_planned(self.alb_routes.get(&key), seen);
             let object = AWSApplicationLoadBalancerConfig::new(&key.name, spec.clone());
             return self.write(cell, desired, present, object, |route| route.spec = spec.clone()).await;
         }
         if let Some(spec) = route_spec(desired) {
-            let present = self.routes.get(&key);
+            let present = as_planned(self.routes.get(&key), seen);
             let object = Route::new(&key.name, spec.clone());
             return self.write(cell, desired, present, object, |route| route.spec = spec.clone()).await;
         }
@@ -156,6 +157,16 @@ impl CellController {
         }
         Ok(())
     }
+}
+
+/// The route object, if it is still the one that the plan was made from. A cache that has heard of another one since
+/// has woken the Cell: writing now would put an older decision over a newer one, with the newer one's version (S10).
+fn as_planned<K: Stored>(present: Lookup<K>, seen: Option<i64>) -> Lookup<K> {
+    let now = match &present {
+        Lookup::Found(route) => Some(route.meta().generation.unwrap_or(0)),
+        Lookup::Missing | Lookup::Stale | Lookup::Malformed(_) => None,
+    };
+    if now == seen { present } else { Lookup::Stale }
 }
 
 /// The plan was made from a copy of the blocklist that has changed since: plan again.

@@ -6,18 +6,25 @@ mod observe;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use okra_api::{
     AWSApplicationLoadBalancerConfig, AWSTargetGroup, AnalysisRun, Cell, Experiment, Pause, Route, TargetGroup,
-    VersionBlocklist, cell::IngressType,
+    VersionBlocklist,
+    cell::IngressType,
+    cell_status::CellStatus,
+    condition::{self, VALID},
+    version_blocklist::BlockedVersion,
 };
 use okra_core::{
     cell::{self, Plan},
     route::Capabilities,
 };
-use okra_provider::{Cache, Clock, DecisionLog, EventNote, EventSink, Key, Kind, Lookup, Store};
+use okra_provider::{
+    BackendError, Cache, Clock, DecisionLog, EventNote, EventSink, Key, Kind, Leadership, Lookup, RouterError, Store,
+};
+use parking_lot::Mutex;
 use serde_json::json;
 
 use self::observe::Sight;
@@ -29,6 +36,8 @@ use crate::{
 /// What the Cell controller needs of the world.
 #[derive(Clone)]
 pub struct CellContext {
+    /// Whether this process leads.
+    pub leadership: Arc<dyn Leadership>,
     /// Where the objects are.
     pub store: Store,
     /// What time it is.
@@ -55,6 +64,8 @@ pub struct CellController {
     blocklists: Cache<VersionBlocklist>,
     analysis_runs: Cache<AnalysisRun>,
     experiments: Cache<Experiment>,
+    /// Each Cell as this controller left it; at rest the same copy as the cache's.
+    left: Mutex<BTreeMap<Key, Arc<Cell>>>,
 }
 
 impl fmt::Debug for CellController {
@@ -77,6 +88,7 @@ impl CellController {
             blocklists: store.cache(),
             analysis_runs: store.cache(),
             experiments: store.cache(),
+            left: Mutex::default(),
             context,
         }
     }
@@ -96,15 +108,19 @@ impl CellController {
     }
 
     /// Cells that a target group concerns: those that select it now, and those that knew it.
-    fn cells_of_group(&self, key: &Key, labels: Option<&std::collections::BTreeMap<String, String>>) -> Vec<Key> {
+    fn cells_of_group(&self, key: &Key, labels: Option<&BTreeMap<String, String>>) -> Vec<Key> {
         self.cells_where(&key.namespace, |cell| {
             let ingress = &cell.spec.ingress;
             let alb = ingress.aws_application_load_balancer.as_ref().map(|alb| &alb.target_group_selector);
             let selector = alb.or_else(|| ingress.local.as_ref().map(|local| &local.target_group_selector));
             let selected = selector.is_some_and(|selector| labels.is_some_and(|labels| selector.matches(labels)));
+            let status = cell.status.as_ref();
             let known =
-                || cell.status.iter().flat_map(|status| &status.target_groups).any(|group| group.name == key.name);
-            selected || known()
+                || status.into_iter().flat_map(|status| &status.target_groups).any(|group| group.name == key.name);
+            // One that is left out is named there only.
+            let valid = || condition::find(&status?.conditions, VALID);
+            let named = || valid().is_some_and(|valid| valid.message.contains(&key.name));
+            selected || known() || named()
         })
     }
 
@@ -136,16 +152,70 @@ impl CellController {
         }
     }
 
-    /// Writes the status when it changed.
-    async fn write_status(&self, cell: &Cell, plan: &Plan) -> Result<bool, ReconcileError> {
-        if cell.status.as_ref() == Some(&plan.status) {
+    /// A rollout begins only with the blocklist as the store has it (safety.md S6): after a restart the copy of it can be
+    /// older than that of the Cell, and what the okrad before this one took back and blocked would be rolled out again.
+    async fn confirm_blocklist(&self, key: &Key, seen: &[BlockedVersion]) -> Result<(), ReconcileError> {
+        let live = match self.context.store.get_live::<VersionBlocklist>(key).await {
+            Ok(list) => list.spec.items,
+            Err(BackendError::NotFound { .. }) => Vec::new(),
+            Err(error) => return Err(error.into()),
+        };
+        if live != seen {
+            let (kind, key) = (Kind::of::<VersionBlocklist>().to_string(), key.clone());
+            return Err(BackendError::Conflict { kind, key }.into());
+        }
+        Ok(())
+    }
+
+    /// The Cell with the status that this controller left it with. A rollout lives in it: what somebody else writes
+    /// there must not give a canary what it has not earned (safety.md S4, S5). It does not count and is written over.
+    /// Without the lease the other one is the next leader, whose word counts: that is an error.
+    fn as_left(&self, key: &Key, stored: &Arc<Cell>) -> Result<Arc<Cell>, ReconcileError> {
+        let left = self.left.lock().get(key).cloned();
+        let own = left.filter(|left| left.metadata.uid == stored.metadata.uid && left.status != stored.status);
+        let Some(own) = own else { return Ok(stored.clone()) };
+        self.context.leadership.permits(Duration::ZERO).map_err(RouterError::from)?;
+        tracing::warn!(object.kind = "Cell", object.key = %key, "Somebody else wrote the status: it is written back");
+        let mut cell = (**stored).clone();
+        cell.status.clone_from(&own.status);
+        Ok(Arc::new(cell))
+    }
+
+    /// What is remembered as left, and was not written here, must be what the store has: the first list of a process can
+    /// be older than what the okrad before this one wrote, and that would seem to be somebody else's.
+    async fn confirm(&self, key: &Key, stored: &Cell) -> Result<(), ReconcileError> {
+        let live = self.context.store.get_live::<Cell>(key).await?;
+        if live.metadata.resource_version != stored.metadata.resource_version {
+            let (kind, key) = (Kind::of::<Cell>().to_string(), key.clone());
+            return Err(BackendError::Conflict { kind, key }.into());
+        }
+        Ok(())
+    }
+
+    /// Writes the status when it is not the one that is stored.
+    async fn write_status(&self, key: &Key, stored: &Arc<Cell>, plan: &Plan) -> Result<bool, ReconcileError> {
+        // Until the answer is there, nobody knows what is stored.
+        let left = self.left.lock().remove(key);
+        if stored.status.as_ref() == Some(&plan.status) {
+            if left.is_none() {
+                self.confirm(key, stored).await?;
+            }
+            self.left.lock().insert(key.clone(), stored.clone());
             return Ok(false);
         }
-        let mut next = cell.clone();
+        let mut next = (**stored).clone();
         next.status = Some(plan.status.clone());
-        self.context.store.update_status(&next).await?;
+        let written = self.context.store.update_status(&next).await?;
+        // In a dry run nothing is stored.
+        if written.metadata.resource_version != stored.metadata.resource_version {
+            self.left.lock().insert(key.clone(), Arc::new(written));
+        }
         Ok(true)
     }
+}
+
+fn rollout_id(status: Option<&CellStatus>) -> Option<&str> {
+    status?.rollout.as_ref().map(|rollout| rollout.id.as_str())
 }
 
 #[async_trait]
@@ -180,8 +250,7 @@ impl Reconciler for CellController {
                 _ => self.cells_of_group(key, None),
             },
             "Pause" | "AnalysisRun" | "Experiment" => self.cells_where(&key.namespace, |cell| {
-                let name = cell.metadata.name.as_deref().unwrap_or_default();
-                key.name.strip_prefix(name).is_some_and(|rest| rest.starts_with("-r"))
+                observe::is_child(&key.name, cell.metadata.name.as_deref().unwrap_or_default())
             }),
             // The route object and the blocklist have the Cell's name.
             _ => vec![key.clone()],
@@ -194,27 +263,42 @@ impl Reconciler for CellController {
 
     async fn reconcile(&self, key: &Key) -> Result<Next, ReconcileError> {
         let now = self.context.clock.now();
-        let cell = match self.cells.get(key) {
+        let stored = match self.cells.get(key) {
             Lookup::Found(cell) => cell,
             // Stale: our own write comes back through the watch and wakes this Cell.
-            Lookup::Missing | Lookup::Stale => return Ok(Next::IDLE),
-            Lookup::Malformed(error) => return malformed::report::<Cell>(&self.context.store, key, &error, now).await,
+            Lookup::Stale => return Ok(Next::IDLE),
+            Lookup::Missing => {
+                self.left.lock().remove(key);
+                return Ok(Next::IDLE);
+            }
+            Lookup::Malformed(error) => {
+                self.left.lock().remove(key);
+                return malformed::report::<Cell>(&self.context.store, key, &error, now).await;
+            }
         };
+        let cell = self.as_left(key, &stored)?;
         // io
         let sight = self.observe(&cell, key);
         // pure: validate, plan, check
-        let plan = match sight {
+        let route = match &sight {
+            Sight::Clear(observed) => observed.route.as_ref().map(|route| route.generation),
+            Sight::Stale | Sight::Blocked(_) => None,
+        };
+        let (plan, blocked) = match sight {
             Sight::Stale => return Ok(Next::IDLE),
-            Sight::Blocked(why) => cell::refuse(&cell, why, now),
-            Sight::Clear(observed) => cell::plan(&observed, now),
+            Sight::Blocked(why) => (cell::refuse(&cell, why, now), Vec::new()),
+            Sight::Clear(observed) => (cell::plan(&observed, now), observed.blocked),
         };
         // io
-        for action in plan.actions.iter().filter(|action| action.precedes_status()) {
-            self.apply(&cell, action).await?;
+        if rollout_id(Some(&plan.status)) != rollout_id(cell.status.as_ref()) {
+            self.confirm_blocklist(key, &blocked).await?;
         }
-        let wrote = self.write_status(&cell, &plan).await?;
+        for action in plan.actions.iter().filter(|action| action.precedes_status()) {
+            self.apply(&cell, action, route).await?;
+        }
+        let wrote = self.write_status(key, &stored, &plan).await?;
         for action in plan.actions.iter().filter(|action| !action.precedes_status()) {
-            self.apply(&cell, action).await?;
+            self.apply(&cell, action, route).await?;
         }
         if wrote || !plan.actions.is_empty() {
             self.tell(&cell, key, &plan).await;

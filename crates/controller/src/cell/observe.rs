@@ -34,7 +34,10 @@ impl CellController {
     fn surroundings(&self, cell: &Cell, key: &Key) -> Result<Surroundings, Sight> {
         let namespace = Some(key.namespace.as_str());
         let pauses = self.pauses.list(namespace);
-        if pauses.iter().any(|pause| self.pauses.is_stale(&Key::of_typed(&**pause))) {
+        // Those of other Cells do not count: when they come back, they do not wake this one.
+        let mut own =
+            pauses.iter().map(|pause| Key::of_typed(&**pause)).filter(|pause| is_child(&pause.name, &key.name));
+        if own.any(|pause| self.pauses.is_stale(&pause)) {
             return Err(Sight::Stale);
         }
         Ok(Surroundings {
@@ -49,6 +52,11 @@ impl CellController {
             router: self.router(cell),
         })
     }
+}
+
+/// Whether this is the name of a Pause or a run of a Cell of that name.
+pub(super) fn is_child(name: &str, cell: &str) -> bool {
+    name.strip_prefix(cell).is_some_and(|rest| rest.starts_with("-r"))
 }
 
 /// Looks up the object of the Cell's name.

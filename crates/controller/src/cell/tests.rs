@@ -181,6 +181,7 @@ fn start(
 ) -> (Store, Vec<Arc<dyn Reconciler>>) {
     let store = Store::new(backend.clone(), Namespaces::All);
     let cell = CellController::new(CellContext {
+        leadership: Arc::new(AlwaysLeader),
         store: store.clone(),
         clock: clock.clone(),
         events: events.clone(),
@@ -378,7 +379,12 @@ async fn changes_wake_the_cells_that_they_concern() {
     let key = Key::new(NAMESPACE, "v1");
     rig.backend.delete(&kind, &key, &okra_provider::Deletion::default()).await.unwrap();
     rig.caught_up::<AWSTargetGroup>().await;
-    assert_eq!(wakes(kind, "v1"), ["web", "web-api"], "who knew it learns that it is gone");
+    assert_eq!(wakes(kind.clone(), "v1"), ["web", "web-api"], "who knew it learns that it is gone");
+    rig.group("odd", "no-version").await;
+    rig.run().await;
+    rig.backend.delete(&kind, &Key::new(NAMESPACE, "odd"), &okra_provider::Deletion::default()).await.unwrap();
+    rig.caught_up::<AWSTargetGroup>().await;
+    assert_eq!(wakes(kind, "odd"), ["web", "web-api"], "also one that was left out");
 }
 
 #[tokio::test]
@@ -489,4 +495,125 @@ async fn a_late_write_of_a_former_intent_is_no_foreign_edit() {
     rig.backend.merge_patch(&Kind::of::<Cell>(), &Key::new(NAMESPACE, "web"), &patch).await.unwrap();
     rig.run().await;
     assert_eq!(rig.weights("web"), weights(&[("v1", 100), ("v2", 0)]));
+}
+
+#[tokio::test]
+async fn a_pause_of_another_cell_that_has_not_come_back_yet_holds_up_nobody() {
+    let rig = Rig::new();
+    rig.cell("web", 10, vec![set_weight(50), pause("1h")]).await;
+    rig.cell("other", 20, vec![set_weight(50), pause("1h")]).await;
+    rig.group("v1", "1.0.0").await;
+    rig.run().await;
+    rig.group("v2", "2.0.0").await;
+    rig.run().await;
+    let request = json!({"id": "a", "verb": "abort", "user": "ann"}).to_string();
+    let patch = json!({"metadata": {"annotations": {REQUEST_ANNOTATION: request}}});
+    rig.backend.merge_patch(&Kind::of::<Cell>(), &Key::new(NAMESPACE, "web"), &patch).await.unwrap();
+    rig.all_caught_up().await;
+    let cache = rig.store.cache::<Pause>();
+    let pauses = cache.list(Some(NAMESPACE));
+    let other = pauses.iter().find(|pause| pause.metadata.name.as_deref().unwrap().starts_with("other-r")).unwrap();
+    let mut written = Pause::clone(other);
+    written.status.as_mut().unwrap().last_sync_time = None;
+    rig.store.update_status(&written).await.unwrap();
+    // Nobody wakes this Cell when that Pause comes back: it must not wait for it.
+    assert!(cache.is_stale(&Key::of_typed(&**other)), "the watch has not told of the write yet");
+    rig.controllers[0].reconcile(&Key::new(NAMESPACE, "web")).await.unwrap();
+    let status = rig.get::<Cell>("web").await.unwrap().status.unwrap();
+    assert_eq!(status.last_request.map(|answer| answer.id).as_deref(), Some("a"));
+}
+
+#[tokio::test]
+async fn a_status_that_somebody_else_wrote_does_not_count_and_is_written_over() {
+    let rig = Rig::new();
+    rig.cell("web", 10, vec![set_weight(20), pause("1h"), set_weight(40)]).await;
+    rig.group("v1", "1.0.0").await;
+    rig.run().await;
+    rig.group("v2", "2.0.0").await;
+    rig.run().await;
+    let status = rig.status("web").await;
+    let mid_canary = weights(&[("v1", 80), ("v2", 20)]);
+    assert_eq!(rig.weights("web"), mid_canary);
+
+    let mut forged: Cell = rig.get("web").await.unwrap();
+    let rollout = forged.status.as_mut().unwrap().rollout.as_mut().unwrap();
+    (rollout.current_step_index, rollout.canary_weight) = (3, 100);
+    rig.backend.update_status(&Kind::of::<Cell>(), &serde_json::to_value(&forged).unwrap()).await.unwrap();
+    rig.run().await;
+    assert_eq!((rig.weights("web"), rig.status("web").await), (mid_canary.clone(), status.clone()));
+
+    // All of it gone is no different while the controller lives.
+    let mut wiped: Cell = rig.get("web").await.unwrap();
+    wiped.status = None;
+    rig.backend.update_status(&Kind::of::<Cell>(), &serde_json::to_value(&wiped).unwrap()).await.unwrap();
+    rig.run().await;
+    assert_eq!((rig.weights("web"), rig.status("web").await), (mid_canary, status));
+    rig.pass(3601).await;
+    assert_eq!(rig.weights("web"), weights(&[("v1", 0), ("v2", 100)]));
+}
+
+/// The first list of a process was older than what the process before it wrote. That was taken for somebody else's and
+/// written over: a rollout went back in time, and a request was carried out again.
+#[tokio::test]
+async fn what_the_process_before_wrote_is_not_written_back() {
+    let mut rig = Rig::new();
+    rig.cell("web", 10, vec![set_weight(20), pause("1h")]).await;
+    rig.group("v1", "1.0.0").await;
+    rig.run().await;
+    rig.group("v2", "2.0.0").await;
+    rig.run().await;
+    rig.restart();
+    rig.all_caught_up().await;
+    rig.backend.hold(&Kind::of::<Cell>());
+    let mut newer: Cell = rig.get("web").await.unwrap();
+    newer.status.as_mut().unwrap().last_request = Some(okra_api::request::RequestRecord {
+        id: "a".to_owned(),
+        verb: okra_api::Verb::Resume,
+        user: "ann".to_owned(),
+        at: rig.clock.now(),
+        accepted: false,
+        message: "refused".to_owned(),
+    });
+    rig.backend.update_status(&Kind::of::<Cell>(), &serde_json::to_value(&newer).unwrap()).await.unwrap();
+    let outdated = rig.controllers[0].reconcile(&Key::new(NAMESPACE, "web")).await;
+    assert!(outdated.is_err(), "the copy is not what the store has");
+    rig.backend.release(&Kind::of::<Cell>());
+    rig.run().await;
+    assert_eq!(rig.status("web").await.last_request.map(|answer| answer.id).as_deref(), Some("a"));
+}
+
+/// One that held the lease before, and was frozen meanwhile.
+struct Former;
+
+impl Leadership for Former {
+    fn permits(&self, _: Duration) -> Result<(), okra_provider::NotLeader> {
+        Err(okra_provider::NotLeader)
+    }
+}
+
+#[tokio::test]
+async fn what_the_next_leader_wrote_is_not_written_back() {
+    let rig = Rig::new();
+    rig.cell("web", 10, vec![set_weight(20), pause("1h")]).await;
+    rig.group("v1", "1.0.0").await;
+    rig.run().await;
+    rig.group("v2", "2.0.0").await;
+    rig.run().await;
+    let former = CellController::new(CellContext {
+        leadership: Arc::new(Former),
+        store: rig.store.clone(),
+        clock: rig.clock.clone(),
+        events: rig.events.clone(),
+        decisions: Arc::new(NoDecisionLog),
+        alb: Some(rig.router.capabilities()),
+        local: None,
+    });
+    let key = Key::new(NAMESPACE, "web");
+    rig.all_caught_up().await;
+    former.reconcile(&key).await.unwrap();
+    rig.ask("web", "a", "abort").await;
+    rig.all_caught_up().await;
+    let next = rig.status("web").await;
+    assert!(former.reconcile(&key).await.is_err());
+    assert_eq!(rig.status("web").await, next);
 }

@@ -7,8 +7,8 @@ use okra_provider::Stored;
 
 /// Where a route object wants its rule: two of them with the same place are in each other's way.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Claim {
-    listener: String,
+pub struct Claim<'a> {
+    listener: &'a str,
     priority: i32,
 }
 
@@ -25,7 +25,7 @@ pub trait RouteKind: Stored {
     /// What the spec asks for, or every fault of it.
     fn intent(&self, identity: &Identity) -> Result<Intent, Vec<FieldError>>;
     /// Where the rule is to be; of a bad spec too.
-    fn claim(&self) -> Claim;
+    fn claim(&self) -> Claim<'_>;
     /// What becomes of the rule when the object is deleted.
     fn deletion_policy(&self) -> DeletionPolicy;
     /// Names of target groups whose health is to be in the status.
@@ -81,8 +81,8 @@ impl RouteKind for AWSApplicationLoadBalancerConfig {
         validate_alb(&self.spec, identity)
     }
 
-    fn claim(&self) -> Claim {
-        Claim { listener: self.spec.listener_arn.clone(), priority: self.spec.listener.rule.priority }
+    fn claim(&self) -> Claim<'_> {
+        Claim { listener: &self.spec.listener_arn, priority: self.spec.listener.rule.priority }
     }
 }
 
@@ -97,7 +97,7 @@ impl RouteKind for Route {
         validate_route(&self.spec, identity)
     }
 
-    fn claim(&self) -> Claim {
-        Claim { listener: self.spec.local.listen.clone(), priority: 0 }
+    fn claim(&self) -> Claim<'_> {
+        Claim { listener: &self.spec.local.listen, priority: 0 }
     }
 }

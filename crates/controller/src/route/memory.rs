@@ -15,6 +15,8 @@ pub(super) struct Memory {
     pub(super) waiting_since: Option<Timestamp>,
     pub(super) waits_for: Vec<String>,
     pub(super) sent: Option<Sent>,
+    /// Whether the object was once seen to be as the store has it, past the cache.
+    pub(super) confirmed: bool,
     /// When a failure was last written.
     pub(super) failure_written: Option<Timestamp>,
 }
@@ -29,8 +31,8 @@ impl Memory {
         // The known ARN follows from the answers, it is nothing that was asked for.
         let asked = Intent { known_rule: None, ..intent.clone() };
         if self.generation != generation || self.intent.as_ref() != Some(&asked) {
-            let health = std::mem::take(&mut self.health);
-            *self = Self { uid: self.uid.take(), generation, intent: Some(asked), health, ..Self::default() };
+            let (uid, health, confirmed) = (self.uid.take(), std::mem::take(&mut self.health), self.confirmed);
+            *self = Self { uid, generation, intent: Some(asked), health, confirmed, ..Self::default() };
         }
         self.health.retain(|id, _| intent.groups.iter().any(|group| group.id == *id));
     }

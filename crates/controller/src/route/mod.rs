@@ -1,5 +1,6 @@
 //! The controller of route objects: the one hand on the load balancer.
 
+mod fence;
 mod kind;
 mod memory;
 mod reconcile;
@@ -22,6 +23,9 @@ use crate::{
     malformed,
     reconciler::{Changed, Next, ReconcileError, Reconciler},
 };
+
+/// Routes that are reconciled at once: nearly all of them wait, and what they may call is limited elsewhere.
+const CONCURRENCY: usize = 512;
 
 /// What a route controller needs of the world.
 #[derive(Clone)]
@@ -104,7 +108,11 @@ impl<K: RouteKind> Reconciler for RouteController<K> {
             return Vec::new();
         }
         let objects = self.cache.list(None);
-        let claim = objects.iter().find(|object| Key::of_typed(&***object) == changed.key).map(|object| object.claim());
+        let now = match self.cache.get(&changed.key) {
+            Lookup::Found(object) => Some(object),
+            Lookup::Missing | Lookup::Stale | Lookup::Malformed(_) => None,
+        };
+        let claim = now.as_ref().map(|object| object.claim());
         // Those in its place now, and those that were refused a place: it may be the one that left it.
         let concerned = |object: &&Arc<K>| Some(object.claim()) == claim || is_refused_a_place(object.as_ref());
         let mut keys: Vec<Key> = objects.iter().filter(concerned).map(|object| Key::of_typed(&**object)).collect();
@@ -116,6 +124,12 @@ impl<K: RouteKind> Reconciler for RouteController<K> {
 
     fn all(&self) -> Vec<Key> {
         self.cache.keys()
+    }
+
+    /// A reconcile waits in here for the rate limit of its account, a minute at the longest. Those of a busy or throttled
+    /// account must leave room for those of the others (safety.md L6), and for the roll-backs of their own.
+    fn concurrency(&self) -> Option<usize> {
+        Some(CONCURRENCY)
     }
 
     async fn reconcile(&self, key: &Key) -> Result<Next, ReconcileError> {

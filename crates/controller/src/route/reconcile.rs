@@ -15,13 +15,13 @@ use okra_core::route::{
     RoutePlan, Sent, check, failed, plan, same_but_for_times,
 };
 use okra_provider::{
-    BackendError, CallContext, EventNote, Key, Kind, Lookup, RouterError, RouterErrorKind, TrafficRouter,
-    router::Disposition,
+    BackendError, CallContext, EventNote, Key, Kind, RouterError, RouterErrorKind, TrafficRouter, router::Disposition,
 };
 use serde_json::json;
 
 use super::{
     RouteController, RouteKind,
+    fence::Fence,
     memory::Memory,
     report::{self, Subject},
 };
@@ -259,7 +259,8 @@ impl<'a, K: RouteKind> Run<'a, K> {
         if plan.record_first {
             self.write(plan.status.clone()).await?;
         }
-        if !self.is_current() {
+        self.confirm().await?;
+        if !self.fence().is_current() {
             // The spec was changed while we looked: what is about to be sent is not wanted any more.
             return Ok(Step::Done(Next::at(self.now())));
         }
@@ -302,19 +303,24 @@ impl<'a, K: RouteKind> Run<'a, K> {
         found
     }
 
-    /// Whether the object is, as far as the cache knows, the one that was planned for. Our own write that the watch
-    /// has not shown yet is no reason to stop.
-    fn is_current(&self) -> bool {
-        match self.controller.cache.get(self.key) {
-            Lookup::Found(object) => {
-                let (now, then) = (object.meta(), self.object.meta());
-                now.uid == then.uid
-                    && now.generation == then.generation
-                    && now.deletion_timestamp == then.deletion_timestamp
+    /// Before the first change of a process, reads the object past the cache, whose first list can be older than what
+    /// the okrad before this one wrote (safety.md S10): its weights could be those of before an abort. What this
+    /// process writes, the cache itself waits for.
+    async fn confirm(&mut self) -> Result<(), ReconcileError> {
+        if !self.memory.confirmed {
+            let live = self.controller.context.store.get_live::<K>(self.key).await?;
+            if live.meta().resource_version != self.object.meta().resource_version {
+                let (kind, key) = (self.subject.kind.to_string(), self.key.clone());
+                return Err(BackendError::Conflict { kind, key }.into());
             }
-            Lookup::Stale => true,
-            Lookup::Missing | Lookup::Malformed(_) => false,
+            self.memory.confirmed = true;
         }
+        Ok(())
+    }
+
+    fn fence(&self) -> Arc<Fence<K>> {
+        let controller = self.controller;
+        Fence::new(&controller.cache, self.key, &*self.object, &controller.context.leadership)
     }
 
     /// Says in the status what failed, and gives the error to the queue for its backoff.
@@ -323,7 +329,8 @@ impl<'a, K: RouteKind> Run<'a, K> {
         self.memory.distrust();
         self.observed = None;
         if error.kind == RouterErrorKind::NotLeader {
-            return Err(error.into());
+            // Either the lease is not ours any more, or the object is another one by now: then it is its turn.
+            return if self.fence().is_current() { Err(error.into()) } else { Ok(Step::Done(Next::at(now))) };
         }
         if self.deleting().is_some() {
             self.failure = Some(error.message);
@@ -375,8 +382,7 @@ impl<'a, K: RouteKind> Run<'a, K> {
     }
 
     fn call(&self, lane: Lane) -> CallContext {
-        let context = &self.controller.context;
-        CallContext { lane, timeout: context.call_timeout, leadership: context.leadership.clone() }
+        CallContext { lane, timeout: self.controller.context.call_timeout, leadership: self.fence() }
     }
 
     /// A call; during a deletion (safety.md L5) it ends when the deletion's patience does, even while it waits for a rate limit.

@@ -8,6 +8,7 @@ use okra_api::{
 use okra_core::route::{Change, Conditions, GroupHealth, ObservedRule};
 use okra_provider::{
     Backend as _, BackendError, Namespaces, NoDecisionLog, RouterError, RouterErrorKind,
+    router::Disposition,
     testing::{
         AlwaysLeader, FakeRouter, FakeRule, FixedClock, MemoryBackend, RecordingEvents, RouterFault, RouterVerb,
         SeededEntropy,
@@ -310,6 +311,30 @@ async fn what_a_call_of_the_leader_before_does_after_our_first_look_is_corrected
     let next = rig.reconcile("web").await.unwrap();
     assert_eq!(rig.router.weights("prod/web"), held("a:100 b:0"));
     assert_eq!(next.wake_at, Some(rig.clock.now() + SignedDuration::from_mins(5)), "once is enough");
+}
+
+#[tokio::test]
+async fn a_copy_from_before_a_way_back_changes_nothing() {
+    let mut rig = Rig::<Alb>::new();
+    rig.create(&alb("web", 10, "a:100 b:0")).await;
+    rig.settle("web").await;
+    rig.shift("web", "a:50 b:50").await;
+    rig.settle("web").await;
+    rig.restart();
+    rig.caught_up().await;
+    // The okrad before this one goes back, which this one's cache does not show yet: the rule holds what an earlier
+    // intent asked for, which on its own looks like a late write of our own.
+    rig.backend.hold(&Kind::of::<Alb>());
+    rig.shift("web", "a:100 b:0").await;
+    rig.router.edit_rule("rule-001", |rule| rule.weights = held("a:100 b:0"));
+    let refusal = rig.controller.reconcile(&key("web")).await.unwrap_err();
+    assert_eq!((refusal.category, refusal.disposition), ("Conflict", Disposition::Transient));
+    assert_eq!(rig.router.weights("prod/web"), held("a:100 b:0"));
+    rig.backend.release(&Kind::of::<Alb>());
+    rig.settle("web").await;
+    assert_eq!(rig.status("web").await.outcome, Some(RouteOutcome::Verified));
+    assert_eq!(rig.router.weights("prod/web"), held("a:100 b:0"));
+    assert_eq!(rig.changes().len(), 2, "{:?}", rig.changes());
 }
 
 #[tokio::test]

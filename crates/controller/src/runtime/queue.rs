@@ -73,12 +73,12 @@ impl Queue {
         Self {
             name: reconciler.name(),
             watches: reconciler.watches(),
+            schedule: Schedule::new(reconciler.concurrency().unwrap_or(limits.concurrency)),
             reconciler,
             changes,
             ports,
             limits,
             metrics,
-            schedule: Schedule::new(limits.concurrency),
             tasks: JoinSet::new(),
             runs: Vec::new(),
             errors: BTreeMap::new(),

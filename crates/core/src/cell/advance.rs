@@ -7,6 +7,7 @@ use super::{
     plan::{Action, Planner},
     steps::{RolloutStep, share_at},
 };
+use crate::planted::{Planted, is_planted};
 
 /// What became of a step.
 enum Progress {
@@ -23,6 +24,9 @@ impl Planner<'_> {
         if self.moving().is_none() && self.status.hold.is_none() {
             return;
         }
+        if self.fails_while_held() {
+            return self.conclude_advance();
+        }
         if let Some(why) = self.frozen().filter(|_| !self.is_rollback()) {
             let reason = self.frozen_reason();
             return self.wait_for_person(reason, why);
@@ -36,7 +40,7 @@ impl Planner<'_> {
         }
         while self.moving().is_some() && self.status.hold.is_none() {
             let (steps, index) = (self.steps(), self.step_index());
-            self.set_share(share_at(&steps, index));
+            self.set_share(share_at(&steps, index + usize::from(is_planted(Planted::ShareOneStepAhead))));
             let progress = match steps.get(index) {
                 None => {
                     self.complete();
@@ -124,7 +128,7 @@ impl Planner<'_> {
 
     fn weight_step(&mut self) -> Progress {
         match self.desired() {
-            Some(desired) if self.is_settled(&desired) => Progress::Done,
+            Some(desired) if self.is_settled(&desired) || is_planted(Planted::StepDoneBeforeReadBack) => Progress::Done,
             Some(_) => {
                 self.wait_for_route();
                 Progress::Waits
@@ -171,6 +175,7 @@ impl Planner<'_> {
         let because = if run.message.is_empty() { String::new() } else { format!(": {}", run.message) };
         match run.phase {
             RunPhase::Successful => return Progress::Done,
+            RunPhase::Error if is_planted(Planted::ErrorCountsAsPass) => return Progress::Done,
             RunPhase::Failed | RunPhase::Error => self.fail(&format!("{kind} {name} ended {:?}{because}", run.phase)),
             RunPhase::Inconclusive => {
                 let text = format!("{kind} {name} could not tell{because}: resume goes on, abort goes back");
@@ -184,16 +189,37 @@ impl Planner<'_> {
         Progress::Waits
     }
 
+    /// An analysis that fails while the rollout is held goes back as it would without the hold (safety.md L3). Whoever
+    /// holds a failure, or suspends the Cell, wants nothing to move.
+    fn fails_while_held(&mut self) -> bool {
+        let held = [reason::PAUSED_BY_PERSON, reason::INCONCLUSIVE];
+        let is_held = self.status.hold.as_ref().is_some_and(|hold| held.contains(&hold.reason.as_str()));
+        let Some(rollout) = self.moving().filter(|_| is_held && !self.spec.suspend) else { return false };
+        let background = rollout.analysis.as_ref().map(|_| self.background_name());
+        let names = background.into_iter().chain(rollout.current_step_run.clone());
+        let runs = names.filter_map(|name| Some((self.observed.runs.get(&name)?, name)));
+        let failed = runs.into_iter().find(|(run, _)| matches!(run.phase, RunPhase::Failed | RunPhase::Error));
+        let Some((run, name)) = failed else { return false };
+        let because = if run.message.is_empty() { String::new() } else { format!(": {}", run.message) };
+        self.fail(&format!("{name} ended {:?}{because}", run.phase));
+        true
+    }
+
     /// Judges the background analysis. Without it a rollout that asks for one may not go on.
     fn is_background_in_order(&mut self) -> bool {
         let index = self.moving().map_or(0, |rollout| rollout.current_step_index);
         let analysis = self.moving().and_then(|rollout| rollout.analysis.as_ref());
         let is_due = analysis.is_some_and(|analysis| index >= analysis.starting_step.unwrap_or(0));
-        if !is_due || self.step_index() >= self.steps().len() {
+        let done = self.step_index() >= self.steps().len();
+        let falls_back = || self.stable().is_none_or(|stable| self.grouping.of(&stable).is_empty());
+        if !is_due || done && falls_back() {
             return true;
         }
         let name = self.background_name();
         let Some(run) = self.observed.runs.get(&name) else {
+            if done {
+                return true;
+            }
             let text = format!("{}: waits for AnalysisRun {name} to be created", self.step_words());
             self.wait(reason::ROLLING_OUT, text);
             return false;

@@ -10,10 +10,16 @@ use okra_api::{
 use crate::field::FieldError;
 
 use super::{
+    bounds,
     check::Breach,
     observed::{DesiredRoute, ObservedCell},
     plan::{self, Action, Note, Plan, PlanReport, Planner},
 };
+
+/// So many target groups are told in a status.
+const TARGET_GROUPS: usize = 128;
+/// So many target groups that are left out are named.
+const LEFT_OUT: usize = 20;
 
 /// The plan for a Cell that cannot be acted on: nothing moves, and the Cell says why.
 pub(super) fn invalid(observed: &ObservedCell, errors: &[FieldError], now: Timestamp) -> Plan {
@@ -48,6 +54,7 @@ fn cannot_act(cell: &Cell, type_: &str, why: &'static str, text: String, now: Ti
         condition::set(&mut status.conditions, now, generation, new);
     }
     let notes = if changed { vec![Note { warning: true, reason: why, message: text.clone() }] } else { Vec::new() };
+    bounds::fit(&mut status);
     let report = PlanReport { headline: text.clone(), waits: vec![text] };
     Plan { actions: Vec::new(), status, report, notes, wake_at: None }
 }
@@ -81,6 +88,7 @@ impl Planner<'_> {
         self.status.message = self.waits.first().map_or_else(|| headline.clone(), |wait| wait.text.clone());
         self.status.target_groups = self.target_group_states();
         self.set_conditions(overdue);
+        bounds::fit(&mut self.status);
         let waits = self.waits.iter().map(|wait| wait.text.clone()).collect();
         let report = PlanReport { headline, waits };
         Plan { actions: self.actions, status: self.status, report, notes: self.notes, wake_at: self.wake_at }
@@ -156,7 +164,8 @@ impl Planner<'_> {
         let last = self.status.rollout.as_ref().filter(|rollout| rollout.finished_at.is_some());
         let failed = last
             .is_some_and(|rollout| matches!(rollout.outcome, Some(RolloutOutcome::Failed | RolloutOutcome::Aborted)));
-        if self.is_winding_back() {
+        // A foreign edit holds the way back, too: that is nothing that ends by itself.
+        if self.is_winding_back() && !self.is_foreign() {
             CellPhase::RollingBack
         } else if overdue || self.waits.iter().any(|wait| degraded.contains(&wait.reason)) {
             CellPhase::Degraded
@@ -222,9 +231,14 @@ impl Planner<'_> {
                 read_at: health.map(|health| health.read_at),
             }
         };
-        let mut states: Vec<TargetGroupState> = self.grouping.all().map(state).collect();
-        states.truncate(128);
-        states
+        // Where there are too many for the status, those that the rule holds are told.
+        let is_attached =
+            |group: &&super::VersionedGroup| asked.is_some_and(|route| route.weight(&group.name).is_some());
+        let (mut told, others): (Vec<_>, Vec<_>) = self.grouping.all().partition(is_attached);
+        told.extend(others);
+        told.truncate(TARGET_GROUPS);
+        told.sort_by(|a, b| (&a.version, &a.name).cmp(&(&b.version, &b.name)));
+        told.into_iter().map(state).collect()
     }
 
     fn set_conditions(&mut self, overdue: bool) {
@@ -246,7 +260,7 @@ impl Planner<'_> {
         let late = if overdue { Some(reason::PROGRESS_DEADLINE_EXCEEDED) } else { waits };
         let why = late.unwrap_or(reason::AS_DESIRED);
         self.set(condition::DEGRADED, degraded, why, reason::AS_DESIRED, only_if(degraded));
-        let left_out = self.grouping.left_out.join("; ");
+        let left_out = self.left_out();
         let all = left_out.is_empty();
         self.set(condition::VALID, all, reason::AS_DESIRED, reason::INVALID_TARGET_GROUPS, left_out);
         let (verified, text) = self.traffic_verified();
@@ -254,6 +268,15 @@ impl Planner<'_> {
         self.set(condition::TRAFFIC_VERIFIED, verified, reason::AS_DESIRED, unverified, text);
         let (ready, why, text) = self.rollback_ready();
         self.set(condition::ROLLBACK_READY, ready, why, why, text);
+    }
+
+    fn left_out(&self) -> String {
+        let all = &self.grouping.left_out;
+        let told = all.iter().take(LEFT_OUT).map(String::as_str).collect::<Vec<_>>().join("; ");
+        match all.len().saturating_sub(LEFT_OUT) {
+            0 => told,
+            more => format!("{told}; and {more} more"),
+        }
     }
 
     /// Sets one condition: `holds` or not (`None`: unknown), with the reason for either case.
@@ -303,10 +326,10 @@ impl Planner<'_> {
             return (Some(false), reason::NO_PREVIOUS_VERSION, format!("{before} is not attached any more"));
         }
         let reading = |group: &super::VersionedGroup| {
-            self.route().and_then(|route| route.health(&group.name)).map(|health| health.healthy)
+            self.route().and_then(|route| route.health(&group.name)).map(|health| u64::from(health.healthy))
         };
-        let healthy: Option<u32> = groups.iter().map(reading).sum();
-        let at_start: u32 = rollout.healthy_at_start.values().sum();
+        let healthy: Option<u64> = groups.iter().map(reading).sum();
+        let at_start: u64 = rollout.healthy_at_start.values().copied().map(u64::from).sum();
         match healthy {
             None => (None, reason::WAITING_FOR_HEALTH, format!("the health of {before} was not read yet")),
             Some(healthy) if healthy > 0 && healthy >= at_start => {

@@ -13,7 +13,10 @@ use super::{
     steps::share_at,
     weights::{share_of, split},
 };
-use crate::version::Version;
+use crate::{
+    planted::{Planted, is_planted},
+    version::Version,
+};
 
 /// So many former intents travel with a route.
 const FORMER_INTENTS: usize = 5;
@@ -171,6 +174,7 @@ impl Planner<'_> {
         let any_serves = groups.iter().any(serves);
         // Drained by a person; but never the last one that serves, or that could when none does.
         let is_drained = |group: &VersionedGroup| group.drained && !(all_drained && (serves(group) || !any_serves));
+        let floorless = is_planted(Planted::HealthFloorIgnored);
         for group in groups {
             let healthy = self.route().and_then(|route| route.health(&group.name)).map(|health| health.healthy);
             let place = match (gate, self.current(group)) {
@@ -178,7 +182,9 @@ impl Planner<'_> {
                 (Gate::FirstDeployment, _) => &mut side.carry,
                 (Gate::WayBack, Some(_)) if healthy != Some(0) => &mut side.carry,
                 (Gate::Floor(_), Some(weight)) if weight > 0 => &mut side.carry,
-                (Gate::Floor(_), Some(_)) if healthy.is_some_and(|healthy| healthy >= min_healthy) => &mut side.carry,
+                (Gate::Floor(_), Some(_)) if healthy.is_some_and(|healthy| healthy >= min_healthy) || floorless => {
+                    &mut side.carry
+                }
                 (_, Some(_)) => &mut side.entering,
                 (_, None) => &mut side.absent,
             };
@@ -267,7 +273,7 @@ impl Planner<'_> {
 
     /// Whether the load balancer's data path had time to follow (settle): before that nothing is detached.
     fn may_be_detached(&self, group: &VersionedGroup) -> bool {
-        self.parked_for(group).is_some_and(|age| age >= self.router.settle)
+        self.parked_for(group).is_some_and(|age| age >= self.router.settle || is_planted(Planted::DetachedTooEarly))
     }
 
     /// Whether a parked group that could be detached stays: until its time is over or the next rollout begins.
@@ -351,7 +357,7 @@ impl Planner<'_> {
 
     /// What the route was asked for until now: a late write of it may still arrive, and is then known as our own.
     fn former_intents(&self) -> Vec<String> {
-        let Some(route) = self.route() else { return Vec::new() };
+        let Some(route) = self.route().filter(|_| !is_planted(Planted::IntentNotRemembered)) else { return Vec::new() };
         let mut former = route.desired.former.clone();
         if let Some(last) = fingerprint_of(&route.desired) {
             former.retain(|known| *known != last);
@@ -376,7 +382,8 @@ impl Planner<'_> {
     pub fn retire(&mut self) {
         let Some(route) = self.route().filter(|route| route.is_verified()) else { return };
         let now = self.now;
-        let safe = now.checked_add(self.spec.drain).unwrap_or(now);
+        // Until the data path has followed, requests still come, however short the drain.
+        let safe = now.checked_add(self.spec.drain.max(self.router.settle)).unwrap_or(now);
         let serving =
             |version: &Version| self.stable().as_ref() == Some(version) || self.canary().as_ref() == Some(version);
         let resting: Vec<(String, String)> = route

@@ -45,11 +45,6 @@ pub struct Surroundings {
 pub fn gather(cell: &Cell, around: &Surroundings) -> Result<ObservedCell, String> {
     let uid = cell.metadata.uid.as_deref().unwrap_or_default();
     let local = cell.spec.ingress.type_ == IngressType::Local;
-    let groups = if local {
-        around.groups.iter().filter(|group| is_there(&group.metadata)).map(|group| local_group(group)).collect()
-    } else {
-        around.aws_groups.iter().filter(|group| is_there(&group.metadata)).map(|group| aws_group(group)).collect()
-    };
     let route = if local {
         let route = around.route.as_deref();
         route.map(|route| {
@@ -61,10 +56,17 @@ pub fn gather(cell: &Cell, around: &Surroundings) -> Result<ObservedCell, String
             own_route(&route.metadata, uid, route.status.as_ref(), |adopt| desired_of_alb(&route.spec, adopt))
         })
     };
+    let route = route.transpose()?;
+    let counts = |meta: &ObjectMeta| is_there(meta) && concerns(cell, route.as_ref(), meta);
+    let groups = if local {
+        around.groups.iter().filter(|group| counts(&group.metadata)).map(|group| local_group(group)).collect()
+    } else {
+        around.aws_groups.iter().filter(|group| counts(&group.metadata)).map(|group| aws_group(group)).collect()
+    };
     Ok(ObservedCell {
         cell: cell.clone(),
         groups,
-        route: route.transpose()?,
+        route,
         blocked: around.blocklist.iter().flat_map(|list| list.spec.items.clone()).collect(),
         pauses: around
             .pauses
@@ -81,6 +83,23 @@ pub fn gather(cell: &Cell, around: &Surroundings) -> Result<ObservedCell, String
 pub fn is_controlled_by(meta: &ObjectMeta, uid: &str) -> bool {
     let mut owners = meta.owner_references.iter().flatten();
     !uid.is_empty() && owners.any(|owner| owner.controller == Some(true) && owner.uid == uid)
+}
+
+/// Whether a target group of the namespace concerns a Cell: it is selected, now or by the rollout under way, or the
+/// route or the book of retired ones holds it. The others, of which there may be thousands, are not even copied.
+fn concerns(cell: &Cell, route: Option<&ObservedRoute>, meta: &ObjectMeta) -> bool {
+    static NONE: BTreeMap<String, String> = BTreeMap::new();
+    let labels = meta.labels.as_ref().unwrap_or(&NONE);
+    let ingress = &cell.spec.ingress;
+    let alb = ingress.aws_application_load_balancer.as_ref().map(|alb| &alb.target_group_selector);
+    let local = ingress.local.as_ref().map(|local| &local.target_group_selector);
+    let status = cell.status.as_ref();
+    let rollout = status.and_then(|status| status.rollout.as_ref()).map(|rollout| &rollout.selector);
+    let selected = [alb, local, rollout].into_iter().flatten().any(|selector| selector.matches(labels));
+    let name = meta.name.as_deref().unwrap_or_default();
+    let held = || route.is_some_and(|route| route.desired.groups.iter().any(|group| group.name == name));
+    let retired = || status.is_some_and(|status| status.retired_target_groups.iter().any(|group| group.name == name));
+    selected || held() || retired()
 }
 
 /// A target group that is being deleted is gone.

@@ -45,21 +45,18 @@ impl Grouping {
                 Err(why) => grouping.left_out.push(format!("{}: {why}", group.name)),
             }
         }
-        let mut seen: BTreeMap<String, Vec<(Version, String)>> = BTreeMap::new();
+        let mut seen: BTreeMap<String, Namesakes> = BTreeMap::new();
         for group in &usable {
-            seen.entry(group.id.clone()).or_default().push((group.version.clone(), group.name.clone()));
+            seen.entry(group.id.clone()).or_default().add(group);
         }
         for group in usable {
-            let others = seen.get(&group.id).map(Vec::as_slice).unwrap_or_default();
-            let clash = others.iter().find(|(version, _)| *version != group.version);
-            let first = others.first().is_none_or(|(_, name)| *name == group.name);
-            if let Some((version, name)) = clash {
+            let Some(namesakes) = seen.get(&group.id) else { continue };
+            if let Some((version, name)) = namesakes.clash(&group.version) {
                 grouping.left_out.push(format!("{}: the same target group is {name} of version {version}", group.name));
-            } else if first {
-                grouping.by_version.entry(group.version.clone()).or_default().push(group);
-            } else {
-                let original = others.first().map_or("", |(_, name)| name.as_str());
+            } else if let Some((_, original)) = namesakes.first.as_ref().filter(|(_, name)| *name != group.name) {
                 grouping.left_out.push(format!("{}: the same target group as {original}", group.name));
+            } else {
+                grouping.by_version.entry(group.version.clone()).or_default().push(group);
             }
         }
         grouping.left_out.sort();
@@ -89,6 +86,33 @@ impl Grouping {
     /// A group by the router's id of it.
     pub fn by_id(&self, id: &str) -> Option<&VersionedGroup> {
         self.all().find(|group| group.id == id)
+    }
+}
+
+/// The objects that name one target group, as far as they matter: there may be thousands.
+#[derive(Debug, Default)]
+struct Namesakes {
+    /// The first by name.
+    first: Option<(Version, String)>,
+    /// The first by name of another version.
+    other: Option<(Version, String)>,
+}
+
+impl Namesakes {
+    /// Adds an object; they come by name.
+    fn add(&mut self, group: &VersionedGroup) {
+        let own = || Some((group.version.clone(), group.name.clone()));
+        match &self.first {
+            None => self.first = own(),
+            Some((version, _)) if *version != group.version && self.other.is_none() => self.other = own(),
+            Some(_) => {}
+        }
+    }
+
+    /// The first by name that has another version than this.
+    fn clash(&self, version: &Version) -> Option<&(Version, String)> {
+        let (first, other) = (self.first.as_ref(), self.other.as_ref()?);
+        first.filter(|(own, _)| own != version).or(Some(other))
     }
 }
 

@@ -5,6 +5,7 @@
 //! plan follows.
 
 mod advance;
+mod bounds;
 mod check;
 mod conclude;
 mod desired;

@@ -9,7 +9,10 @@ use okra_api::{
     route::{DeletionPolicy, RouteHealth},
 };
 
-use crate::route::Capabilities;
+use crate::{
+    planted::{Planted, is_planted},
+    route::Capabilities,
+};
 
 /// Everything that the decision needs, read in one place.
 #[derive(Clone, Debug)]
@@ -167,7 +170,9 @@ impl DesiredRoute {
 impl ObservedRoute {
     /// Whether the router answered with exactly this spec.
     pub fn is_verified(&self) -> bool {
-        self.status.observed_generation == Some(self.generation) && self.status.outcome == Some(RouteOutcome::Verified)
+        let current =
+            self.status.observed_generation == Some(self.generation) || is_planted(Planted::GenerationFenceIgnored);
+        current && self.status.outcome == Some(RouteOutcome::Verified)
     }
 
     /// The outcome at this generation.

@@ -68,7 +68,9 @@ impl Action {
     /// a child) comes before it, and is done again without effect.
     pub fn precedes_status(&self) -> bool {
         match self {
-            Self::WriteRoute(_) | Self::CancelPause { .. } => false,
+            Self::WriteRoute(_) | Self::CancelPause { .. } => {
+                crate::planted::is_planted(crate::planted::Planted::StatusAfterAction)
+            }
             Self::CreatePause { .. }
             | Self::DeletePause { .. }
             | Self::Block(_)

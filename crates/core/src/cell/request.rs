@@ -9,7 +9,10 @@ use super::{
     plan::{Action, Planner},
     transition::Start,
 };
-use crate::version::{self, Version};
+use crate::{
+    planted::{Planted, is_planted},
+    version::{self, Version},
+};
 
 impl Planner<'_> {
     /// Acts on the request in the Cell's annotation, if it is a new one.
@@ -24,7 +27,8 @@ impl Planner<'_> {
                 return self.wait_for_person(reason::INVALID_SPEC, text);
             }
         };
-        if self.status.last_request.as_ref().is_some_and(|last| last.id == request.id) {
+        let known = self.status.last_request.as_ref().is_some_and(|last| last.id == request.id);
+        if known && !is_planted(Planted::RequestRepeated) {
             return;
         }
         let answer = self.carry_out(&request);
@@ -62,6 +66,9 @@ impl Planner<'_> {
 
     /// Refuses a request for another rollout or step than the present one.
     fn check_sight(&self, request: &Request) -> Result<(), String> {
+        if is_planted(Planted::SightIgnored) {
+            return Ok(());
+        }
         let present = self.status.rollout.as_ref();
         if let Some(seen) =
             request.rollout_id.as_ref().filter(|seen| present.is_none_or(|rollout| rollout.id != **seen))
@@ -117,6 +124,9 @@ impl Planner<'_> {
         }
         if self.status.hold.is_some() {
             return Err("refused: the rollout is held already".to_owned());
+        }
+        if is_planted(Planted::PauseIgnored) {
+            return Ok("the weights are held".to_owned());
         }
         self.hold(
             reason::PAUSED_BY_PERSON,
@@ -218,8 +228,10 @@ impl Planner<'_> {
         if self.is_rollback() {
             return Err("refused: traffic is going back already; pin another version with spec.version".to_owned());
         }
-        self.block(&version, &format!("aborted by {}", name_of(&request.user)));
-        self.end(RolloutOutcome::Aborted, "a person aborted it", name_of(&request.user));
+        if !is_planted(Planted::AbortIgnored) {
+            self.block(&version, &format!("aborted by {}", name_of(&request.user)));
+            self.end(RolloutOutcome::Aborted, "a person aborted it", name_of(&request.user));
+        }
         self.overwrite = self.foreign_fingerprint();
         Ok(format!(
             "all traffic goes back to {}; {version} is blocked",
@@ -251,6 +263,9 @@ impl Planner<'_> {
         }
         if self.grouping.of(&to).is_empty() {
             return Err(format!("refused: no target group of {to} is left"));
+        }
+        if self.is_blocked(&to) {
+            return Err(format!("refused: {to} is blocked: unblock it first, or say --to VERSION"));
         }
         self.block_newer(&to, &request.user);
         self.begin(&to, Start::AtOnce, "a person went back");

@@ -10,7 +10,10 @@ use okra_api::{
 };
 
 use super::plan::{Action, Planner};
-use crate::version::Version;
+use crate::{
+    planted::{Planted, is_planted},
+    version::Version,
+};
 
 /// How many finished rollouts the status keeps.
 const HISTORY: usize = 10;
@@ -223,14 +226,19 @@ impl Planner<'_> {
             return self.follow_pin(stable, &pin);
         }
         if self.is_blocked(stable) {
-            let next =
-                self.grouping.versions().find(|version| *version != stable && !self.is_blocked(version)).cloned();
+            // What has too few groups would be withdrawn at once, and begun again.
+            let complete = |version: &&Version| {
+                let needed = if **version < *stable { 1 } else { self.spec.replicas };
+                self.grouping.of(version).len() >= needed
+            };
+            let others = self.grouping.versions().filter(|version| *version != stable);
+            let next = others.filter(|version| !self.is_blocked(version)).find(complete).cloned();
             return match next {
                 Some(next) if self.fits(&next) => self.begin(&next, Start::AtOnce, &format!("{stable} is blocked")),
                 Some(_) => {}
                 None => self.wait_for_person(
                     reason::VERSION_BLOCKED,
-                    format!("{stable} is blocked and serves: there is no other version to go to"),
+                    format!("{stable} is blocked and serves: there is no other complete version to go to"),
                 ),
             };
         }
@@ -297,10 +305,11 @@ impl Planner<'_> {
     /// The version to go to: the pin, or the highest complete one that is not blocked.
     fn best_version(&self, replicas: usize) -> Option<Version> {
         let complete = |version: &&Version| self.grouping.of(version).len() >= replicas;
-        match &self.spec.pin {
-            Some(pin) => Some(pin).filter(complete).cloned(),
-            None => self.grouping.versions().filter(complete).find(|version| !self.is_blocked(version)).cloned(),
+        if let Some(pin) = &self.spec.pin {
+            return Some(pin).filter(complete).cloned();
         }
+        let may = |version: &&Version| !self.is_blocked(version) || is_planted(Planted::BlockedVersionBegins);
+        self.grouping.versions().filter(complete).find(may).cloned()
     }
 
     /// Says how many target groups each version has, where none has enough.
@@ -387,7 +396,8 @@ impl Planner<'_> {
     pub fn child_prefix(&self) -> String {
         let cell = self.observed.cell.metadata.name.as_deref().unwrap_or("cell");
         let cell: String = cell.chars().take(200).collect();
-        format!("{cell}-r{}-", self.status.rollout_count)
+        let count = if is_planted(Planted::PauseNameReused) { 0 } else { self.status.rollout_count };
+        format!("{cell}-r{count}-")
     }
 
     /// The rollout's traffic came to rest.

@@ -3,6 +3,8 @@
 use jiff::Timestamp;
 use okra_api::condition::reason;
 
+use crate::planted::{Planted, is_planted};
+
 use super::{
     Change, Intent, Observed, ObservedRule, RouteInput, RoutePlan,
     plan::{Failure, HEALTH_FRESH, age, failed, may_adopt},
@@ -60,7 +62,7 @@ fn legal(input: &RouteInput, after: &Weights) -> Result<(), String> {
 
 /// S3.
 fn healthy(input: &RouteInput, before: &Weights, after: &Weights, now: Timestamp) -> Result<(), String> {
-    if !input.capabilities.sees_health {
+    if !input.capabilities.sees_health || is_planted(Planted::HealthFloorIgnored) {
         return Ok(());
     }
     for id in weights::raised(before, after) {

@@ -9,6 +9,7 @@ use std::{
     },
 };
 
+use okra_core::planted::{Planted, is_planted};
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::{Notify, watch};
@@ -64,7 +65,7 @@ impl<K: Stored> Cache<K> {
     /// What is known about a key.
     pub fn get(&self, key: &Key) -> Lookup<K> {
         let content = self.shared.content.lock();
-        if content.marks.contains_key(key) {
+        if content.marks.contains_key(key) && !is_planted(Planted::StaleCopyUsed) {
             self.shared.skips.fetch_add(1, Ordering::Relaxed);
             return Lookup::Stale;
         }
@@ -123,7 +124,12 @@ impl<K: Stored> Cache<K> {
 
     /// Whether our own last write of the object has not come back through the watch yet.
     pub fn is_stale(&self, key: &Key) -> bool {
-        self.shared.content.lock().marks.contains_key(key)
+        self.awaits(key).is_some()
+    }
+
+    /// The resourceVersion of our own last write of the object, while it has not come back through the watch yet.
+    pub fn awaits(&self, key: &Key) -> Option<u64> {
+        self.shared.content.lock().marks.get(key).map(|mark| mark.version)
     }
 }
 

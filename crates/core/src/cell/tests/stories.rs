@@ -646,6 +646,71 @@ fn lost_status_and_route_object_are_found_again_from_the_rule() {
 }
 
 #[test]
+fn a_blocked_version_serves_on_until_another_one_is_complete() {
+    let mut world = World::serving(readme(), 2, &["v1-a", "v1-b"]);
+    world.add("v2-a", "2.0.0");
+    world.run();
+    let count = world.status().rollout_count;
+    world.blocked.push(okra_api::BlockedVersion { version: "1.0.0".to_owned(), ..Default::default() });
+    world.run();
+    assert_eq!((world.stable(), world.status().rollout_count), ("1.0.0".to_owned(), count));
+    assert!(world.message().contains("no other complete version"), "{}", world.message());
+    world.add("v2-b", "2.0.0");
+    world.run();
+    assert_eq!(world.stable(), "2.0.0");
+}
+
+#[test]
+fn nobody_goes_back_to_a_blocked_version() {
+    let mut world = World::serving(vec![], 1, &["v1-a"]);
+    world.add("v2-a", "2.0.0");
+    world.run();
+    world.blocked.push(okra_api::BlockedVersion { version: "1.0.0".to_owned(), ..Default::default() });
+    world.run();
+    let (accepted, message) = world.ask(Verb::Undo, &[]);
+    assert!(!accepted && message.contains("1.0.0 is blocked"), "{message}");
+    assert!(world.ask(Verb::Unblock, &[("version", "1.0.0")]).0);
+    assert!(world.ask(Verb::Undo, &[]).0);
+    assert_eq!(world.stable(), "1.0.0");
+}
+
+#[test]
+fn a_background_analysis_that_fails_goes_back_although_a_person_paused() {
+    let mut world = World::serving(vec![set_weight(20), pause(None)], 1, &["v1-a"]);
+    world.edit(|spec| {
+        let canary = spec.update_strategy.as_mut().unwrap().canary.as_mut().unwrap();
+        canary.analysis = Some(okra_api::step::BackgroundAnalysis {
+            templates: vec![okra_api::step::TemplateRef { template_name: "t".to_owned(), cluster_scope: false }],
+            ..Default::default()
+        });
+    });
+    world.add("v2-a", "2.0.0");
+    world.run();
+    world.set_run("web-r2-bg", RunPhase::Running);
+    assert!(world.ask(Verb::Pause, &[]).0);
+    world.set_run("web-r2-bg", RunPhase::Failed);
+    assert_eq!(world.outcome(), Some(RolloutOutcome::Failed));
+    assert_eq!(world.weights(), weights(&[("v1-a", 100), ("v2-a", 0)]));
+}
+
+#[test]
+fn a_way_back_that_a_foreign_edit_holds_is_paused() {
+    let mut world = mid_canary();
+    world.foreign_edit(&[("v1-a", 10), ("v1-b", 10), ("v2-a", 40), ("v2-b", 40)]);
+    world.run();
+    world.add("v3-a", "3.0.0");
+    world.add("v3-b", "3.0.0");
+    world.run();
+    assert_eq!(world.outcome(), Some(RolloutOutcome::Superseded));
+    // The route controller says of the new spec what it said of the one before.
+    let route = world.route.as_mut().unwrap();
+    route.status.observed_generation = Some(route.generation);
+    world.run();
+    assert_eq!(world.phase(), CellPhase::Paused);
+    assert!(world.message().contains("somebody else changed the rule"), "{}", world.message());
+}
+
+#[test]
 fn a_foreign_edit_holds_until_a_person_decides() {
     let mut world = mid_canary();
     world.foreign_edit(&[("v1-a", 10), ("v1-b", 10), ("v2-a", 40), ("v2-b", 40)]);

@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{HEALTH_FRESH, HEALTH_REPEAT, RouteInput, SOON};
+use crate::planted::{Planted, is_planted};
 use crate::route::IntentGroup;
 
 /// What a target group must show before it gets more traffic.
@@ -29,7 +30,7 @@ pub(super) enum Gate {
 
 /// Whether these groups may get more traffic.
 pub(super) fn gate(input: &RouteInput, ids: &[String], floor: Floor, now: Timestamp) -> Gate {
-    if !input.capabilities.sees_health {
+    if !input.capabilities.sees_health || is_planted(Planted::HealthFloorIgnored) {
         return Gate::Open;
     }
     let gated = || input.intent.groups.iter().filter(|group| ids.contains(&group.id)).filter_map(needs);
@@ -143,17 +144,27 @@ pub(super) fn watched_below(input: &RouteInput) -> Vec<String> {
 }
 
 /// Which groups to read after the rule was seen to hold the intent: the watched ones, and with `parked` those
-/// without weight. Readings of the last 10 s are not repeated, unless one is below its floor and it is time.
+/// without weight. Readings of the last 10 s are not repeated, unless one is below its floor and it is time, or a
+/// watched one is from before the intent was sent: it is what a rollout is measured by.
 pub(super) fn after_look(input: &RouteInput, parked: bool, now: Timestamp) -> Vec<String> {
     let wanted = |group: &&IntentGroup| {
         input.health_of.contains(&group.name) || (parked && group.weight == 0 && input.capabilities.sees_health)
     };
     let groups = input.intent.groups.iter().filter(wanted).filter(|_| input.capabilities.sees_health);
-    let due = groups.filter(|group| due(input, group, HEALTH_REPEAT, now)).map(|group| group.id.clone());
+    let due = groups
+        .filter(|group| due(input, group, HEALTH_REPEAT, now) || is_from_before(input, group, now))
+        .map(|group| group.id.clone());
     // A group that was gone may be known again; no intent asks for it, so only this look finds out.
     let stale = |id: &String| input.health.get(id).is_none_or(|reading| age(reading.at, now) >= HEALTH_REPEAT);
     let gone = input.gone_elsewhere().filter(|_| parked).map(|row| row.id.clone()).filter(stale);
     due.chain(gone).collect()
+}
+
+/// Whether a watched group was read before the last change was sent. After the clock was set back every reading looks
+/// as if it were: asked for again, the next one would, too.
+fn is_from_before(input: &RouteInput, group: &IntentGroup, now: Timestamp) -> bool {
+    let (Some(sent), Some(reading)) = (&input.sent, input.health.get(&group.id)) else { return false };
+    input.health_of.contains(&group.name) && reading.at < sent.at && sent.at <= now
 }
 
 /// Which watched groups are below their floor and due for another look.

@@ -9,6 +9,7 @@ use okra_api::{
 };
 
 use super::{RECHECK, RouteInput, RoutePlan, SOON, gate, words};
+use crate::planted::{Planted, is_planted};
 use crate::route::{Change, Lane, ObservedRule};
 
 /// The longest message that the schema allows, in characters.
@@ -159,7 +160,13 @@ pub(super) fn change(input: &RouteInput, now: Timestamp, change: Change, lane: L
         Change::Remove { .. } => true,
         Change::Create { .. } | Change::Modify { .. } | Change::Move { .. } => remember(&mut status, after),
     };
-    RoutePlan { status, change: Some(change), lane, record_first: !known && !kept, ..plan }
+    RoutePlan {
+        status,
+        change: Some(change),
+        lane,
+        record_first: !known && !kept && !is_planted(Planted::IntentNotRemembered),
+        ..plan
+    }
 }
 
 /// Puts a fingerprint last among the recent intents; whether it was among them.

@@ -12,7 +12,10 @@ use crate::route::Lane;
 
 pub(super) fn plan(input: &RouteInput, now: Timestamp) -> RoutePlan {
     let Some(look) = input.last_look.filter(|_| input.same_generation()) else {
-        return outcome::observe(input, Lane::Verify);
+        // The reading before a change goes with the change, behind the changes of its lane: for a wave of changes that
+        // wait for AWS's rate, readings that went before them would use up what they wait for.
+        let lane = if input.way_back == Some(true) { Lane::Rollback } else { Lane::Promote };
+        return outcome::observe(input, lane);
     };
     match input.previous.outcome {
         Some(RouteOutcome::Verified) => verified(input, look, now),

@@ -12,6 +12,7 @@ use super::{
     gate::{self, Floor, Gate},
     outcome, words,
 };
+use crate::planted::{Planted, is_planted};
 use crate::route::{
     Adopt, Change, Conditions, Lane, Observed, ObservedRule, Sticky, fingerprint,
     weights::{self, Step, Weights},
@@ -131,7 +132,7 @@ fn own(input: &RouteInput, rule: &ObservedRule, in_the_way: Option<&ObservedRule
     let status = &input.previous;
     // Without any memory (a lost status) there is nothing to compare with, and the tags say that it is ours.
     let remembers = status.verified.is_some() || !status.recent_intents.is_empty();
-    if remembers && !words::is_known(input, rule) {
+    if remembers && !words::is_known(input, rule) && !is_planted(Planted::ForeignEditOverwritten) {
         return outcome::foreign(input, rule, now);
     }
     if delta.priority && in_the_way.is_none() {
@@ -258,7 +259,7 @@ fn shift(input: &RouteInput, rule: &ObservedRule, wanted: &Weights, now: Timesta
 /// Until when the data path may still follow what the rule held before; `None`: it follows it now.
 fn settles_at(input: &RouteInput, rule: &ObservedRule, now: Timestamp) -> Option<Timestamp> {
     let settle = input.capabilities.settle;
-    if settle.is_zero() {
+    if settle.is_zero() || is_planted(Planted::DetachedTooEarly) {
         return None;
     }
     let status = &input.previous;

@@ -180,3 +180,36 @@ fn watched_groups_are_read_until_they_are_healthy() {
     assert_eq!(world.status_writes, writes + 1);
     assert!(plan.wake_at > Some(world.now + seconds(200)), "only the drift look is left");
 }
+
+/// A rollout that began right after the first deployment was measured by a reading from when its groups came in: with
+/// a relative floor and no healthy target then, any canary would have passed.
+#[test]
+fn a_watched_group_that_was_read_before_the_change_is_read_again() {
+    let mut world = World::new(intent("a:100"));
+    world.health.insert("a".into(), healthy(0));
+    world.input.health_of = vec!["web-a".into()];
+    world.reconcile();
+    world.health.insert("a".into(), healthy(3));
+    world.now += seconds(1);
+    world.input.health_of = vec!["web-a".into(), "web-b".into()];
+    world.apply(intent("a:100 b:0"));
+    world.reconcile();
+    let row = world.input.previous.health.iter().find(|row| row.name == "web-a").cloned().unwrap();
+    assert_eq!((world.outcome(), row.healthy), (Some(RouteOutcome::Verified), 3));
+    let reads = world.health_reads;
+    world.now += seconds(3);
+    world.reconcile();
+    assert_eq!(world.health_reads, reads, "once is enough");
+}
+
+#[test]
+fn a_clock_that_was_set_back_asks_for_no_reading_again_and_again() {
+    let mut world = World::new(intent("a:100"));
+    world.input.health_of = vec!["web-a".into()];
+    world.reconcile();
+    world.now -= seconds(3600);
+    world.input.last_look = None;
+    let reads = world.health_reads;
+    world.reconcile();
+    assert_eq!((world.outcome(), world.health_reads), (Some(RouteOutcome::Verified), reads + 1));
+}
