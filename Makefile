@@ -12,7 +12,7 @@ export OKRA_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/okra
 MOTO_VERSION := 5.2.5
 MOTO_HOME := $(OKRA_CACHE)/moto-$(MOTO_VERSION)
 
-# Arguments passed on to cargo test, okra demo and cargo bench, for example: make test ARGS='-p okra-core'
+# Arguments passed on to cargo test, okra demo and okra-bench, for example: make test ARGS='-p okra-core'
 ARGS ?=
 
 .PHONY: help
@@ -53,6 +53,24 @@ build: check-build ## Build the release binaries okrad, okractl and okra
 test: setup ## Run every test (ARGS is passed to cargo test)
 	cargo test --workspace --locked $(ARGS)
 
+# Kills at every write, each fault at each call, two hundred Cells beside bad ones, floods.
+LONG_TESTS := kills api_faults aws_faults crowd limits
+
+.PHONY: test-long
+test-long: setup ## Run the end-to-end tests that take many minutes (ARGS='--test kills': one of them)
+	cargo test --locked -p okrad --no-fail-fast $(or $(ARGS),$(addprefix --test ,$(LONG_TESTS)))
+
+SEEDS ?= 10000
+
+.PHONY: sim
+sim: check-build ## Simulate rollouts from SEEDS seeds (10000), with crashes, faults and people
+	cargo run --quiet --profile sim --locked -p okra-sim -- --seeds $(SEEDS) $(ARGS)
+
+.PHONY: mutants
+mutants: SEEDS = 500
+mutants: check-build ## Plant each known fault in turn: one of SEEDS seeds (500) must find it
+	cargo run --quiet --profile sim --locked -p okra-sim -- --mutants --seeds $(SEEDS) $(ARGS)
+
 .PHONY: demo
 demo: check-build ## Swap four small clusters behind a load balancer on this machine (ARGS is passed to okra demo)
 	cargo run --locked -p okra -- demo $(ARGS)
@@ -76,8 +94,16 @@ docs: check-build ## Write docs/reference and the Rust documentation
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 
 .PHONY: bench
-bench: check-build ## Run the benchmarks (ARGS is passed to cargo bench)
-	cargo bench --workspace --locked $(ARGS)
+bench: check-build tools ## Measure the planner and the whole system (FULL=1: 10 minutes at rest; ARGS='--only calls')
+	cargo build --release --locked -p okrad -p okra-bench
+	@# The planner alone; left out when single workloads are asked for.
+	$(if $(ARGS),,cargo bench --locked -p okra-core --bench plan)
+	cargo run --quiet --release --locked -p okra-bench -- run $(if $(FULL),--rest 600) $(ARGS)
+
+.PHONY: bench-compare
+bench-compare: check-build ## Set target/bench/report.json beside an older one (BASE=report.json)
+	@test -n "$(BASE)" || { echo "name the older report: make bench-compare BASE=path/to/report.json"; exit 2; }
+	cargo run --quiet --release --locked -p okra-bench -- compare "$(BASE)"
 
 .PHONY: clean
 clean: ## Remove what cargo built; OKRA_CACHE stays

@@ -1,17 +1,13 @@
 //! okrad dies, its status is lost, the API server goes away, end to end: the same end, and no weight step twice.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests are not seen as tests")]
 
-use std::{
-    collections::BTreeMap,
-    sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
-};
+use std::collections::BTreeMap;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use okra_api::{Cell, Verb, condition::reason};
-use okra_judge::record::LbCall;
 use okra_testkit::{
-    front::{CallInfo, Faults, Verdict},
+    fault_plan::{ALWAYS, PlannedFault},
+    front::AwsFault,
     scene::{Scene, V1, V2, weights},
 };
 use pretty_assertions::assert_eq;
@@ -75,27 +71,12 @@ async fn a_kill_after_each_answered_write_changes_nothing() {
     end(scene).await;
 }
 
-/// Writes are carried out, and their answers do not arrive in time.
-struct LostAnswers {
-    caller: String,
-    lost: AtomicUsize,
-}
-
-impl Faults for LostAnswers {
-    fn after(&self, call: &CallInfo, _: &LbCall) -> Verdict {
-        let writes = ["CreateRule", "ModifyRule"].contains(&call.operation.as_str());
-        if !writes || call.caller != self.caller {
-            return Verdict::Pass;
-        }
-        self.lost.fetch_add(1, Ordering::Relaxed);
-        Verdict::Delay(Duration::from_secs(20))
-    }
-}
-
 #[tokio::test]
 async fn a_kill_before_the_answer_of_each_write_changes_nothing() {
     let mut scene = Scene::new(OKRAD, "unanswered").await;
-    scene.front.set_faults(LostAnswers { caller: scene.namespace.clone(), lost: AtomicUsize::new(0) });
+    // Writes are carried out, and their answers do not arrive in time.
+    let late = |call| PlannedFault::new(call, 1, AwsFault::SlowAfter { millis: 20_000 }).times(ALWAYS);
+    scene.front.set_plan(vec![late("CreateRule"), late("ModifyRule")]);
     swap_with_a_kill_after_each_write(&mut scene).await;
     end(scene).await;
 }

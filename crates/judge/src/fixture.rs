@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use okra_api::names::{CELL_TAG, OWNER_TAG};
 use serde_json::{Value, json};
 
-use crate::record::{Entry, Event, GroupHealth, LbCall, ObjectSeen, Record, RuleState};
+use crate::record::{Decision, Entry, Event, GroupHealth, LbCall, ObjectSeen, Record, RuleState};
 use crate::{CellRules, Rules};
 
 pub(crate) const RULE: &str = "arn:rule";
@@ -29,6 +29,10 @@ pub(crate) struct Builder {
     sticky: bool,
     entries: Vec<Entry>,
     rule: RuleState,
+    waited: i64,
+    /// Who makes okra's calls, and how long they may take.
+    pub(crate) process: String,
+    pub(crate) call_limit: Option<SignedDuration>,
 }
 
 fn start() -> Timestamp {
@@ -44,8 +48,9 @@ impl Builder {
         Record { entries: self.entries.clone() }
     }
 
-    fn now(&self) -> Timestamp {
-        start() + SignedDuration::from_secs(10 * self.entries.len() as i64)
+    /// When the next event happens.
+    pub(crate) fn now(&self) -> Timestamp {
+        start() + SignedDuration::from_secs(10 * self.entries.len() as i64 + self.waited)
     }
 
     fn push(&mut self, event: Event) {
@@ -53,7 +58,11 @@ impl Builder {
         self.entries.push(entry);
     }
 
-    pub(crate) fn call(&mut self, call: LbCall) {
+    pub(crate) fn call(&mut self, mut call: LbCall) {
+        if call.caller == "okra" {
+            call.process.clone_from(&self.process);
+            call.deadline = self.call_limit.map(|limit| self.now() + limit);
+        }
         self.push(Event::Call(call));
     }
 
@@ -125,6 +134,35 @@ impl Builder {
         self.call(LbCall { answered, ..by("okra", "DescribeRules") });
     }
 
+    /// Anything happens.
+    pub(crate) fn event(&mut self, event: Event) {
+        self.push(event);
+    }
+
+    /// Time passes.
+    pub(crate) fn wait(&mut self, seconds: i64) {
+        self.waited += seconds;
+    }
+
+    /// okra decides to send these weights.
+    pub(crate) fn decision(&mut self, generation: i64, weights: &[(&str, i64)]) {
+        self.push(Event::Decision(Decision {
+            process: "okrad".to_owned(),
+            kind: "AWSApplicationLoadBalancerConfig".to_owned(),
+            object: "default/web".to_owned(),
+            generation,
+            action: "ModifyRule".to_owned(),
+            weights: map(weights),
+            ..Decision::default()
+        }));
+    }
+
+    /// An object of namespace `default` is seen.
+    pub(crate) fn object(&mut self, kind: &str, name: &str, object: Value) {
+        let (kind, namespace, name) = (kind.to_owned(), "default".to_owned(), name.to_owned());
+        self.push(Event::Object(ObjectSeen { kind, namespace, name, object }));
+    }
+
     /// The Cell is seen at a step.
     pub(crate) fn cell(&mut self, index: u64, request: &Value) {
         let object = json!({
@@ -146,7 +184,12 @@ impl Builder {
     }
 }
 
-fn by(caller: &str, operation: &str) -> LbCall {
+/// A Cell with this status.
+pub(crate) fn cell(status: Value) -> Value {
+    json!({"metadata": {"uid": "u-web"}, "status": status})
+}
+
+pub(crate) fn by(caller: &str, operation: &str) -> LbCall {
     LbCall { caller: caller.to_owned(), operation: operation.to_owned(), ..LbCall::default() }
 }
 

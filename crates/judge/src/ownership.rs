@@ -2,23 +2,27 @@
 
 use okra_api::names::CELL_TAG;
 
-use crate::Violation;
-use crate::record::{Event, LbCall, Record, RuleState};
+use crate::Findings;
+use crate::case::Case;
+use crate::record::{Event, LbCall, RuleState};
 use crate::rules::Rules;
 
 /// Calls that change a listener or what hangs on it as a whole; no Cell owns those.
 const LISTENER_WRITES: [&str; 4] = ["CreateListener", "ModifyListener", "DeleteListener", "DeleteLoadBalancer"];
 
-pub(crate) fn only_our_rules_are_touched(record: &Record, rules: &Rules) -> Vec<Violation> {
-    let mut found = Vec::new();
-    for entry in &record.entries {
+pub(crate) fn only_our_rules_are_touched(case: &Case<'_>, findings: &mut Findings) {
+    for entry in &case.record.entries {
         let Event::Call(call) = &entry.event else { continue };
-        if rules.is_ours(call) {
-            let texts = breaches(call, rules).into_iter();
-            found.extend(texts.map(|text| Violation { invariant: "S11", seq: entry.seq, text }));
+        if !case.rules.is_ours(call) {
+            continue;
+        }
+        if case.rules.is_own_write(call) {
+            findings.occasion();
+        }
+        for text in breaches(call, case.rules) {
+            findings.breach(entry.seq, text);
         }
     }
-    found
 }
 
 fn breaches(call: &LbCall, rules: &Rules) -> Vec<String> {

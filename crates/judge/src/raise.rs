@@ -2,17 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use crate::Violation;
-use crate::record::{Event, GroupHealth, Record, RuleState};
+use crate::Findings;
+use crate::case::Case;
+use crate::record::{Event, GroupHealth, RuleState};
 use crate::rules::Rules;
 use crate::track::Track;
 
-pub(crate) fn raised_groups_are_healthy(record: &Record, rules: &Rules) -> Vec<Violation> {
+pub(crate) fn raised_groups_are_healthy(case: &Case<'_>, findings: &mut Findings) {
+    let rules = case.rules;
     let mut track = Track::default();
     let mut read: BTreeMap<&str, &GroupHealth> = BTreeMap::new();
     let mut registered: BTreeMap<&str, u32> = BTreeMap::new();
-    let mut found = Vec::new();
-    for entry in &record.entries {
+    for entry in &case.record.entries {
         let call = match &entry.event {
             Event::Health(health) => {
                 registered.insert(&health.target_group, health.total);
@@ -27,14 +28,18 @@ pub(crate) fn raised_groups_are_healthy(record: &Record, rules: &Rules) -> Vec<V
         }
         if let Some(wanted) = rules.wanted(call) {
             let texts = match &call.before {
-                None => without_targets(wanted, &registered),
-                Some(before) => unhealthy(before, wanted, rules, &track, &read),
+                None => {
+                    findings.occasion();
+                    without_targets(wanted, &registered)
+                }
+                Some(before) => unhealthy(before, wanted, rules, &track, &read, findings),
             };
-            found.extend(texts.into_iter().map(|text| Violation { invariant: "S3", seq: entry.seq, text }));
+            for text in texts {
+                findings.breach(entry.seq, text);
+            }
         }
         track.see(call, rules);
     }
-    found
 }
 
 /// Health cannot be seen before a rule exists; that targets are registered can.
@@ -52,6 +57,7 @@ fn unhealthy(
     rules: &Rules,
     track: &Track,
     read: &BTreeMap<&str, &GroupHealth>,
+    findings: &mut Findings,
 ) -> Vec<String> {
     let Some((key, cell)) = rules.cell_of(before) else { return Vec::new() };
     let total: i64 = wanted.weights.values().sum();
@@ -66,6 +72,7 @@ fn unhealthy(
         if !raised(group, *weight) {
             continue;
         }
+        findings.occasion();
         let needed = if back { 1 } else { cell.floor_of(group).needed(*weight, total) };
         match read.get(group.as_str()) {
             None => texts.push(format!("cell {key}: {group} is raised to {weight}/{total}, its health was never read")),

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::SignedDuration;
 use okra_api::names::{CELL_TAG, OWNER_TAG};
 
-use crate::record::{LbCall, RuleState};
+use crate::record::{ApiCall, LbCall, RuleState};
 
 /// How many healthy targets a group needs before its share may rise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +49,9 @@ pub struct CellRules {
     pub floors: BTreeMap<String, Floor>,
     /// Groups that the test takes away, by ARN: their removal is not okra's doing.
     pub gone: BTreeSet<String>,
+    /// Groups that the test takes away for a while, by ARN: their removal is not okra's doing either, and whether they
+    /// are there at the end their objects say.
+    pub away: BTreeSet<String>,
 }
 
 impl CellRules {
@@ -62,7 +66,13 @@ impl CellRules {
             floor: Floor::Count(1),
             floors: BTreeMap::new(),
             gone: BTreeSet::new(),
+            away: BTreeSet::new(),
         }
+    }
+
+    /// Whether the test takes a group away, for good or for a while.
+    pub(crate) fn is_taken(&self, group: &str) -> bool {
+        self.gone.contains(group) || self.away.contains(group)
     }
 
     pub(crate) fn version(&self, group: &str) -> Option<&str> {
@@ -85,9 +95,13 @@ impl CellRules {
     }
 }
 
-/// A version without the leading `v` that labels may carry.
+/// A version in one spelling: labels may carry a leading `v`, and leave out parts that are zero.
 pub(crate) fn plain(version: &str) -> String {
-    version.strip_prefix('v').unwrap_or(version).to_owned()
+    let bare = version.strip_prefix(['v', 'V']).unwrap_or(version);
+    let bare = bare.split('+').next().unwrap_or(bare);
+    let (numbers, rest) = bare.find('-').map_or((bare, ""), |cut| bare.split_at(cut));
+    let missing = 3_usize.saturating_sub(numbers.split('.').count());
+    format!("{numbers}{}{rest}", ".0".repeat(missing))
 }
 
 /// What was allowed in a test.
@@ -105,6 +119,67 @@ pub struct Rules {
     pub adoptable: BTreeSet<String>,
     /// The Cells by `<namespace>/<name>`.
     pub cells: BTreeMap<String, CellRules>,
+    /// The names of okra's processes at the API server; nobody else is judged there.
+    pub processes: BTreeSet<String>,
+    /// Which process calls the load balancer as which caller, where a call does not say it itself.
+    pub process_of: BTreeMap<String, String>,
+    /// Namespaces whose Secrets okra may read; empty: nothing is known, and no read is judged.
+    pub secret_namespaces: BTreeSet<String>,
+    /// Credentials that were planted: no text may hold one.
+    pub planted: BTreeSet<String>,
+    /// Objects, by `<kind> <namespace>/<name>`, that cannot be acted on and must not hinder others.
+    pub poisoned: BTreeSet<String>,
+    /// How far the clocks of the record's sources may be apart, and how long a call that was decided on before may be
+    /// on its way: 1 s unless set. A simulation, whose sources share a clock, sets less.
+    pub slack: SignedDuration,
+    /// The limits of what must happen in time.
+    pub limits: Limits,
+}
+
+/// How long what must happen in time may take (L1 to L9). The numbers of the safety page unless set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// L1: until the weights are as planned; the cloud's rate limit comes on top.
+    pub weights: SignedDuration,
+    /// What the cloud's rate limit costs in this run.
+    pub throttling: SignedDuration,
+    /// L2: until a rollout has ended or says why it is paused: the longest that the plan's timed steps and waits take.
+    pub rollout: SignedDuration,
+    /// The interval of the metrics of this run (L3).
+    pub metric_interval: SignedDuration,
+    /// L3: until a failed analysis has led to its end, on top of the interval.
+    pub failure: SignedDuration,
+    /// L4: until what rests writes nothing any more.
+    pub rest: SignedDuration,
+    /// L5: until what is deleted is gone.
+    pub deletion: SignedDuration,
+    /// L6: by how much a poisoned object may delay others.
+    pub poison: SignedDuration,
+    /// L7: until another process acts after the leader died.
+    pub death: SignedDuration,
+    /// L7: until another process acts after the leader stopped cleanly.
+    pub clean_stop: SignedDuration,
+    /// L8: until a silent watch is made again.
+    pub watch: SignedDuration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let seconds = SignedDuration::from_secs;
+        Self {
+            weights: seconds(60),
+            throttling: SignedDuration::ZERO,
+            rollout: seconds(600),
+            metric_interval: SignedDuration::ZERO,
+            failure: seconds(5),
+            rest: seconds(60),
+            deletion: seconds(30),
+            poison: seconds(1),
+            death: seconds(20),
+            clean_stop: seconds(2),
+            watch: seconds(300),
+        }
+    }
 }
 
 impl Rules {
@@ -117,6 +192,13 @@ impl Rules {
             max_groups: 5,
             adoptable: BTreeSet::new(),
             cells: BTreeMap::new(),
+            processes: BTreeSet::from(["okrad".to_owned()]),
+            process_of: BTreeMap::new(),
+            secret_namespaces: BTreeSet::new(),
+            planted: BTreeSet::new(),
+            poisoned: BTreeSet::new(),
+            slack: SignedDuration::from_secs(1),
+            limits: Limits::default(),
         }
     }
 
@@ -129,6 +211,24 @@ impl Rules {
 
     pub(crate) fn is_ours(&self, call: &LbCall) -> bool {
         self.callers.contains(&call.caller)
+    }
+
+    /// The process that called, where that is known.
+    pub(crate) fn process<'a>(&'a self, call: &'a LbCall) -> Option<&'a str> {
+        let said = Some(call.process.as_str()).filter(|process| !process.is_empty());
+        said.or_else(|| self.process_of.get(&call.caller).map(String::as_str))
+    }
+
+    /// Whether one of okra's processes asked.
+    pub(crate) fn is_own_api(&self, call: &ApiCall) -> bool {
+        self.processes.contains(&call.process)
+    }
+
+    /// Whether the call asks for a change of a rule, by okra, carried out or not.
+    pub(crate) fn is_own_write(&self, call: &LbCall) -> bool {
+        const WRITES: [&str; 6] =
+            ["CreateRule", "ModifyRule", "DeleteRule", "SetRulePriorities", "AddTags", "RemoveTags"];
+        self.is_ours(call) && WRITES.contains(&call.operation.as_str())
     }
 
     pub(crate) fn owns(&self, rule: &RuleState) -> bool {
@@ -150,6 +250,12 @@ impl Rules {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_version_has_one_spelling() {
+        assert_eq!(["2", "v2.0", "V2.0.0", "2.0.0+b1"].map(plain), ["2.0.0"; 4]);
+        assert_eq!(plain("v1.2-rc.1"), "1.2.0-rc.1");
+    }
 
     #[test]
     fn a_relative_floor_grows_with_the_share() {

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use crate::Violation;
-use crate::record::{Entry, Event, ObjectSeen, Record};
+use crate::Findings;
+use crate::case::{Case, Sighting};
+use crate::record::{Entry, Event};
 use crate::rules::{Rules, plain};
 
 /// Kubernetes times may be whole seconds.
@@ -21,25 +22,27 @@ struct Progress {
     skips_all: bool,
 }
 
-pub(crate) fn steps_are_read_back(record: &Record, rules: &Rules) -> Vec<Violation> {
-    let mut cells: BTreeMap<String, Progress> = BTreeMap::new();
-    let mut found = Vec::new();
-    for (position, entry) in record.entries.iter().enumerate() {
-        let Event::Object(seen) = &entry.event else { continue };
-        if seen.kind != "Cell" {
-            continue;
-        }
-        let key = format!("{}/{}", seen.namespace, seen.name);
-        let earlier = record.entries.get(..position).unwrap_or_default();
-        let progress = cells.entry(key.clone()).or_default();
-        for text in advance(progress, seen, &key, earlier, rules) {
-            found.push(Violation { invariant: "S8", seq: entry.seq, text });
+pub(crate) fn steps_are_read_back(case: &Case<'_>, findings: &mut Findings) {
+    let mut cells: BTreeMap<&str, Progress> = BTreeMap::new();
+    for seen in case.of_kind("Cell") {
+        let entries = case.record.entries.as_slice();
+        let Some(entry) = entries.get(seen.position) else { continue };
+        let earlier = entries.get(..seen.position).unwrap_or_default();
+        let progress = cells.entry(&seen.key).or_default();
+        for text in advance(progress, seen, earlier, case.rules, findings) {
+            findings.breach(entry.seq, text);
         }
     }
-    found
 }
 
-fn advance(progress: &mut Progress, seen: &ObjectSeen, key: &str, earlier: &[Entry], rules: &Rules) -> Vec<String> {
+fn advance(
+    progress: &mut Progress,
+    seen: &Sighting<'_>,
+    earlier: &[Entry],
+    rules: &Rules,
+    findings: &mut Findings,
+) -> Vec<String> {
+    let key = seen.key.as_str();
     let status = seen.object.get("status").unwrap_or(&Value::Null);
     let rollout = status.get("rollout").unwrap_or(&Value::Null);
     let (Some(id), Some(index)) = (text(rollout, "id"), rollout.get("currentStepIndex").and_then(Value::as_u64)) else {
@@ -55,10 +58,11 @@ fn advance(progress: &mut Progress, seen: &ObjectSeen, key: &str, earlier: &[Ent
     if promoted || progress.skips_all || fell_back(rollout, key, rules) {
         return Vec::new();
     }
-    let shares = shares(rollout, &seen.object);
+    let shares = shares(rollout, seen.object);
     let passed = shares.iter().enumerate().filter(|(step, _)| (from..index).contains(step));
     passed
         .filter_map(|(step, share)| share.map(|share| (step, share)))
+        .inspect(|_| findings.occasion())
         .filter(|(_, share)| !was_read(*share, key, rollout, earlier, rules))
         .map(|(step, share)| {
             format!("cell {key}: step {step} counts as done, and no read showed the canary at {share} %")
@@ -76,7 +80,7 @@ fn fell_back(rollout: &Value, key: &str, rules: &Rules) -> bool {
 }
 
 /// Whether a person's promotion explains that steps were passed.
-fn promoted(progress: &mut Progress, status: &Value, seen: &ObjectSeen) -> bool {
+fn promoted(progress: &mut Progress, status: &Value, seen: &Sighting<'_>) -> bool {
     let request = status.get("lastRequest").unwrap_or(&Value::Null);
     let Some(id) = text(request, "id") else { return false };
     if progress.request.as_deref() == Some(id) {

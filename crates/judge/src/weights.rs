@@ -3,23 +3,33 @@
 
 use std::collections::BTreeMap;
 
-use crate::Violation;
-use crate::record::{Event, Record, RuleState};
+use crate::Findings;
+use crate::case::Case;
+use crate::record::{Event, RuleState};
 use crate::rules::{CellRules, Rules};
 use crate::track::Track;
 
-pub(crate) fn weights_follow_the_plan(record: &Record, rules: &Rules) -> Vec<Violation> {
+pub(crate) fn weights_follow_the_plan(case: &Case<'_>, findings: &mut Findings) {
+    let rules = case.rules;
     let mut track = Track::default();
-    let mut found = Vec::new();
-    for entry in &record.entries {
+    for entry in &case.record.entries {
         let Event::Call(call) = &entry.event else { continue };
         if let Some(wanted) = rules.wanted(call) {
-            let breach = impossible(wanted, rules).or_else(|| off_plan(wanted, &track, rules));
-            found.extend(breach.map(|text| Violation { invariant: "S1", seq: entry.seq, text }));
+            findings.occasion();
+            // What moves no traffic keeps what somebody else gave: its conditions change, or a parked group goes.
+            let moves = call.before.as_ref().is_none_or(|before| serving(before) != serving(wanted));
+            let off_plan = || off_plan(wanted, &track, rules).filter(|_| moves);
+            if let Some(text) = impossible(wanted, rules).or_else(off_plan) {
+                findings.breach(entry.seq, text);
+            }
         }
         track.see(call, rules);
     }
-    found
+}
+
+/// The groups that serve, with their weights.
+fn serving(rule: &RuleState) -> BTreeMap<&String, i64> {
+    rule.weights.iter().filter(|(_, weight)| **weight > 0).map(|(group, weight)| (group, *weight)).collect()
 }
 
 fn impossible(wanted: &RuleState, rules: &Rules) -> Option<String> {
@@ -54,18 +64,18 @@ fn in_plan(weight: i64, total: i64, cell: &CellRules) -> bool {
     weight == 0 || weight == total || cell.shares.iter().any(|share| weight * 100 == i64::from(*share) * total)
 }
 
-pub(crate) fn action_fits_the_router(record: &Record, rules: &Rules) -> Vec<Violation> {
-    let mut found = Vec::new();
-    for entry in &record.entries {
+pub(crate) fn action_fits_the_router(case: &Case<'_>, findings: &mut Findings) {
+    let rules = case.rules;
+    for entry in &case.record.entries {
         let Event::Call(call) = &entry.event else { continue };
         let Some(wanted) = rules.wanted(call) else { continue };
+        findings.occasion();
         let count = wanted.weights.len();
         if count == 0 || count > rules.max_groups {
             let text = format!("rule {} has {count} backends, not 1 to {}", wanted.arn, rules.max_groups);
-            found.push(Violation { invariant: "S2", seq: entry.seq, text });
+            findings.breach(entry.seq, text);
         }
     }
-    found
 }
 
 #[cfg(test)]

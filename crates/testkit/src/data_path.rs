@@ -1,13 +1,13 @@
 //! The data path of an ALB: the embedded balancer, driven by the rules and the health that the AWS front holds, so
 //! that real requests go through the weights that AWS has.
 //!
-//! One listener is served. Every change at the front is applied at once, or after a set delay: AWS says that rule
-//! updates "do not take effect immediately". Healthy targets get the requests of their group; a group without any
+//! One listener is served. A change of its rules is applied at once, or as late as the front's plan says: AWS says that
+//! rule updates "do not take effect immediately". Targets and their health are those of the moment. Healthy targets get the requests of their group; a group without any
 //! fails open to its other targets, a draining one gets none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -15,13 +15,12 @@ use okra_balancer::{
     Action, Balancer, Conditions, DEFAULT_PRIORITY, Group, HeaderCondition, HealthSource, Options, QueryMatch,
     RoutingTable, Rule, Target, WeightedGroup,
 };
-use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::front::{Condition, Forward, Front, Health, RoutingRule};
 
-/// What a listener's rules and health were at one moment.
+/// What is served: a listener's rules as they were at one moment, and the targets of their groups.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Picture {
     table: RoutingTable,
@@ -32,9 +31,8 @@ struct Picture {
 /// A running data path of one listener. It stops when it is dropped.
 pub struct DataPath {
     balancer: Arc<Balancer>,
-    delay: Arc<Mutex<Duration>>,
     applied: watch::Receiver<Picture>,
-    wanted: Arc<dyn Fn() -> Picture + Send + Sync>,
+    source: Source,
     _stop: DropGuard,
 }
 
@@ -45,16 +43,13 @@ impl DataPath {
             .await
             .context("failed to start the data path")?;
         let balancer = Arc::new(balancer);
-        let wanted: Arc<dyn Fn() -> Picture + Send + Sync> = {
-            let (front, listener) = (Arc::downgrade(front), listener.to_owned());
-            Arc::new(move || front.upgrade().map(|front| picture(&front, &listener)).unwrap_or_default())
-        };
-        let delay = Arc::new(Mutex::new(Duration::ZERO));
+        let source = Source { front: Arc::downgrade(front), listener: listener.to_owned() };
         let stop = CancellationToken::new();
-        let (sender, applied) = watch::channel(Picture::default());
-        apply(&balancer, &wanted())?;
-        sender.send_replace(wanted());
-        let follow = follow(balancer.clone(), front.changed(), wanted.clone(), delay.clone(), sender);
+        let rules = source.rules();
+        let first = source.picture(&rules);
+        apply(&balancer, &first)?;
+        let (sender, applied) = watch::channel(first);
+        let follow = follow(balancer.clone(), front.changed(), source.clone(), rules, sender);
         let stopped = stop.clone();
         tokio::spawn(async move {
             tokio::select! {
@@ -63,7 +58,7 @@ impl DataPath {
                 () = follow => {}
             }
         });
-        Ok(Self { balancer, delay, applied, wanted, _stop: stop.drop_guard() })
+        Ok(Self { balancer, applied, source, _stop: stop.drop_guard() })
     }
 
     /// Where it listens.
@@ -76,15 +71,10 @@ impl DataPath {
         format!("http://{}", self.address())
     }
 
-    /// From now on changes at the front take this long to reach the data path; 0 unless set.
-    pub fn set_propagation_delay(&self, delay: Duration) {
-        *self.delay.lock() = delay;
-    }
-
     /// Waits until what the front holds has reached the data path; an error once `within` has passed.
     pub async fn settled(&self, within: Duration) -> anyhow::Result<()> {
         let mut applied = self.applied.clone();
-        let settled = applied.wait_for(|applied| *applied == (self.wanted)());
+        let settled = applied.wait_for(|applied| *applied == self.source.picture(&self.source.rules()));
         tokio::time::timeout(within, settled).await.context("the data path did not follow the front in time")??;
         Ok(())
     }
@@ -95,27 +85,57 @@ impl DataPath {
     }
 }
 
+/// Where rules and targets come from.
+#[derive(Clone)]
+struct Source {
+    front: Weak<Front>,
+    listener: String,
+}
+
+impl Source {
+    fn rules(&self) -> Vec<RoutingRule> {
+        self.front.upgrade().map(|front| front.routing(&self.listener)).unwrap_or_default()
+    }
+
+    fn lag(&self) -> Duration {
+        self.front.upgrade().map(|front| front.data_path_lag()).unwrap_or_default()
+    }
+
+    fn picture(&self, rules: &[RoutingRule]) -> Picture {
+        self.front.upgrade().map(|front| picture(&front, rules)).unwrap_or_default()
+    }
+}
+
 async fn follow(
     balancer: Arc<Balancer>,
     mut changed: watch::Receiver<u64>,
-    wanted: Arc<dyn Fn() -> Picture + Send + Sync>,
-    delay: Arc<Mutex<Duration>>,
+    source: Source,
+    mut served: Vec<RoutingRule>,
     applied: watch::Sender<Picture>,
 ) {
+    // Each change arrives as late as was planned when it was made, and never before an earlier one.
+    let mut coming: VecDeque<(Instant, Vec<RoutingRule>)> = VecDeque::new();
     loop {
-        let picture = wanted();
+        let rules = source.rules();
+        if rules != *coming.back().map_or(&served, |(_, latest)| latest) {
+            let due = Instant::now() + source.lag();
+            coming.push_back((coming.back().map_or(due, |(last, _)| due.max(*last)), rules));
+        }
+        while let Some((_, rules)) = coming.pop_front_if(|(due, _)| *due <= Instant::now()) {
+            served = rules;
+        }
+        let picture = source.picture(&served);
         if *applied.borrow() != picture {
-            let delay = *delay.lock();
-            if !delay.is_zero() {
-                tokio::time::sleep(delay).await;
-            }
             if let Err(error) = apply(&balancer, &picture) {
                 tracing::error!(%error, "the data path refused the front's rules");
             }
             applied.send_replace(picture);
         }
-        if changed.changed().await.is_err() {
-            return;
+        let next = coming.front().map_or_else(|| Instant::now() + Duration::from_hours(1), |(due, _)| *due);
+        tokio::select! {
+            biased;
+            result = changed.changed() => if result.is_err() { return },
+            () = tokio::time::sleep_until(next) => {}
         }
     }
 }
@@ -128,14 +148,14 @@ fn apply(balancer: &Balancer, picture: &Picture) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn picture(front: &Front, listener: &str) -> Picture {
+fn picture(front: &Front, rules: &[RoutingRule]) -> Picture {
     let mut picture = Picture::default();
-    for rule in front.routing(listener) {
+    for rule in rules {
         let groups = rule.forward.iter().flat_map(|forward| forward.groups.iter().map(|(arn, _)| arn));
         for arn in groups {
             picture.add_group(arn, &front.targets(arn));
         }
-        picture.table.rules.push(to_rule(rule));
+        picture.table.rules.push(to_rule(rule.clone()));
     }
     picture.health.sort();
     picture

@@ -1,4 +1,6 @@
-//! A steady load of real requests, each of which is accounted for.
+//! A steady load of real requests, each of which is accounted for, and single connections that must last.
+
+mod pinned;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,6 +12,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+pub use pinned::{Lasted, Pinned};
 
 use crate::cluster::VERSION_HEADER;
 
@@ -61,6 +65,9 @@ impl Summary {
 pub struct LoadOptions {
     /// Requests begun each second, whether or not earlier ones are answered.
     pub per_second: u32,
+    /// Instead: so many clients, each of which begins its next request when the one before is answered. Then never
+    /// more requests are under way than this, however slow the machine is.
+    pub clients: Option<u32>,
     /// The `Host` header, for rules with a host condition.
     pub host: Option<String>,
     /// The path.
@@ -69,7 +76,7 @@ pub struct LoadOptions {
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        Self { per_second: 100, host: None, path: "/".to_owned() }
+        Self { per_second: 100, clients: None, host: None, path: "/".to_owned() }
     }
 }
 
@@ -110,7 +117,13 @@ impl Load {
         let (account, stop, requests) = (Arc::default(), CancellationToken::new(), TaskTracker::new());
         let (sender, changed) = watch::channel(0);
         let pacer = Pacer { client, request, account: Arc::clone(&account), sender, requests: requests.clone() };
-        let pacer = tokio::spawn(pacer.run(options.per_second, stop.clone()));
+        let (per_second, clients, stopped) = (options.per_second, options.clients, stop.clone());
+        let pacer = tokio::spawn(async move {
+            match clients {
+                Some(clients) => pacer.keep_busy(clients, &stopped),
+                None => pacer.run(per_second, stopped).await,
+            }
+        });
         Ok(Self { account, changed, stop, pacer, requests })
     }
 
@@ -178,6 +191,23 @@ struct Pacer {
 }
 
 impl Pacer {
+    fn keep_busy(self, clients: u32, stop: &CancellationToken) {
+        for _ in 0..clients {
+            let (client, account, sender) = (self.client.clone(), self.account.clone(), self.sender.clone());
+            let (request, stop) = (self.request.try_clone(), stop.clone());
+            self.requests.spawn(async move {
+                while let Some(request) = request.as_ref().and_then(reqwest::Request::try_clone)
+                    && !stop.is_cancelled()
+                {
+                    let number = account.lock().begin();
+                    let result = send(&client, request).await;
+                    account.lock().end(number, result);
+                    sender.send_modify(|count| *count += 1);
+                }
+            });
+        }
+    }
+
     async fn run(self, per_second: u32, stop: CancellationToken) {
         let mut pace = tokio::time::interval(Duration::from_secs(1) / per_second);
         // A loaded machine must not turn a pause into a burst.

@@ -10,11 +10,15 @@
     reason = "a scene is only used in tests"
 )]
 
+mod end_state;
 mod manifests;
 mod okrad;
+mod sources;
 mod verdict;
 mod wait;
 
+pub use end_state::EndState;
+pub use okrad::Detour;
 pub use wait::weights;
 
 use std::{
@@ -41,7 +45,6 @@ use crate::{
     data_path::DataPath,
     front::{AwsWorld, Front},
     load::{Load, LoadOptions},
-    process::Process,
     shared_api_server,
 };
 
@@ -104,6 +107,12 @@ pub struct Scene {
     pub priority: u32,
     /// okrad's `--lease-duration`: 3 s unless set before it is started.
     pub lease: &'static str,
+    /// okrad's `--drift-interval`: 2 s unless set before it is started.
+    pub drift_interval: &'static str,
+    /// okrad's `--aws-settle`: 500 ms unless set before it is started.
+    pub settle: &'static str,
+    /// okrad's `--aws-rate-limits`: `aws` unless set before it is started.
+    pub rate_limits: &'static str,
     /// Namespaces besides the scene's own that okrad looks at.
     pub also: Vec<String>,
     /// ARNs of rules that okrad may adopt.
@@ -114,8 +123,7 @@ pub struct Scene {
     watcher: JoinHandle<()>,
     program: PathBuf,
     dir: tempfile::TempDir,
-    okrads: BTreeMap<String, Process>,
-    starts: u32,
+    okrads: okrad::Okrads,
     requests: u32,
 }
 
@@ -150,6 +158,9 @@ impl Scene {
             clusters: BTreeMap::new(),
             priority: 10,
             lease: "3s",
+            drift_interval: "2s",
+            settle: "500ms",
+            rate_limits: "aws",
             also: Vec::new(),
             adoptable: Vec::new(),
             versions: BTreeMap::new(),
@@ -158,8 +169,7 @@ impl Scene {
             watcher,
             program: program.into(),
             dir: tempfile::tempdir().expect("a temporary folder"),
-            okrads: BTreeMap::new(),
-            starts: 0,
+            okrads: okrad::Okrads::default(),
             requests: 0,
         }
     }

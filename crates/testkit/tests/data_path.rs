@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use okra_testkit::cluster::TestCluster;
 use okra_testkit::data_path::{DataPath, requests_by_group};
-use okra_testkit::front::{AwsWorld, Front, Health};
+use okra_testkit::front::{AwsPlan, AwsWorld, Front, Health};
 use okra_testkit::load::{Load, LoadOptions, Summary};
 use pretty_assertions::assert_eq;
 
@@ -112,15 +112,47 @@ async fn every_failure_is_counted() {
 }
 
 #[tokio::test]
-async fn changes_take_the_set_time_to_arrive() {
+async fn changes_arrive_as_late_as_planned() {
     let rig = rig().await;
-    rig.path.set_propagation_delay(Duration::from_hours(1));
+    rig.front.set_plan(AwsPlan::with_data_path_lag(Duration::from_hours(1)));
     rig.front.foreign_modify_rule(&rig.rule, &[(&rig.new, 1)]).unwrap();
+    assert_eq!(rig.front.rule_at(&rig.world.listener, "10").unwrap().weights[&rig.new], 1, "it can be read");
     assert!(rig.path.settled(Duration::from_millis(50)).await.is_err());
     let load = rig.load();
     let old_way = next(&load, 50).await;
     assert_eq!(old_way.answers("v1"), old_way.sent);
     assert_eq!(load.stop().await.failed, 0);
+}
+
+#[tokio::test]
+async fn late_changes_arrive_in_order_and_do_not_add_up() {
+    let rig = rig().await;
+    let lag = Duration::from_millis(800);
+    rig.front.set_plan(AwsPlan::with_data_path_lag(lag));
+    let begun = std::time::Instant::now();
+    for share in 1..=20 {
+        rig.front.foreign_modify_rule(&rig.rule, &[(&rig.old, 20 - share), (&rig.new, share)]).unwrap();
+        tokio::task::yield_now().await;
+    }
+    rig.path.settled(WITHIN).await.unwrap();
+    assert!(begun.elapsed() >= lag);
+    let load = rig.load();
+    let all_new = next(&load, 50).await;
+    assert_eq!(all_new.answers("v2"), all_new.sent);
+    assert_eq!(load.stop().await.failed, 0);
+}
+
+#[tokio::test]
+async fn a_cluster_that_goes_before_the_data_path_followed_loses_requests() {
+    let mut rig = rig().await;
+    let load = rig.load();
+    rig.front.set_plan(AwsPlan::with_data_path_lag(Duration::from_millis(800)));
+    rig.front.foreign_modify_rule(&rig.rule, &[(&rig.new, 1)]).unwrap();
+    rig.v1.stop();
+    load.wait_for(WITHIN, |now| now.failed >= 3).await.unwrap();
+    rig.path.settled(WITHIN).await.unwrap();
+    assert_eq!(next(&load, 50).await.failed, 0);
+    load.stop().await;
 }
 
 #[tokio::test]
@@ -132,7 +164,8 @@ async fn the_default_rule_answers_what_no_rule_takes() {
     let summary = load.wait_for(WITHIN, |now| now.sent >= 5).await.unwrap();
     assert!(summary.first_failure.unwrap().contains("404"));
     load.stop().await;
-    let options = LoadOptions { path: "/api/x".to_owned(), host: Some("web.example.com".to_owned()), per_second: 50 };
+    let host = Some("web.example.com".to_owned());
+    let options = LoadOptions { path: "/api/x".to_owned(), host, per_second: 50, ..LoadOptions::default() };
     let load = Load::start(&rig.path.url(), options).unwrap();
     next(&load, 10).await;
     let summary = load.stop().await;

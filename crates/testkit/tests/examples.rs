@@ -183,7 +183,7 @@ fn links_of_the_documentation_lead_somewhere() {
 #[test]
 fn tests_and_reasons_that_the_documentation_names_are_there() {
     let read = |path: &str| std::fs::read_to_string(root().join(path)).unwrap();
-    let sources: String = ["crates", "bins"]
+    let sources: String = ["crates", "bins", "tests"]
         .iter()
         .flat_map(|folder| files(&root().join(folder), "rs"))
         .map(|path| std::fs::read_to_string(path).unwrap())

@@ -1,98 +1,22 @@
 //! The strict front before a real moto, driven by the official SDK.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests are not seen as tests")]
 
-use std::net::SocketAddr;
+mod front_rig;
+
 use std::time::{Duration, Instant};
 
-use aws_sdk_elasticloadbalancingv2::Client;
-use aws_sdk_elasticloadbalancingv2::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_elasticloadbalancingv2::types::{
-    Action, ActionTypeEnum, AuthenticateOidcActionConfig, ForwardActionConfig, HostHeaderConditionConfig,
-    HttpHeaderConditionConfig, PathPatternConditionConfig, QueryStringConditionConfig, QueryStringKeyValuePair,
-    RuleCondition, RulePriorityPair, Tag, TargetDescription, TargetGroupStickinessConfig, TargetGroupTuple,
-    TargetHealthReasonEnum, TargetHealthStateEnum,
+    Action, ActionTypeEnum, AuthenticateOidcActionConfig, ForwardActionConfig, HttpHeaderConditionConfig,
+    PathPatternConditionConfig, QueryStringConditionConfig, QueryStringKeyValuePair, RuleCondition, RulePriorityPair,
+    Tag, TargetDescription, TargetGroupStickinessConfig, TargetGroupTuple, TargetHealthReasonEnum,
+    TargetHealthStateEnum,
 };
 use okra_judge::record::{Event, LbCall};
 use okra_judge::{CellRules, Rules, judge};
-use okra_testkit::front::{AwsError, AwsWorld, FOREIGN, FailNth, Front, Health};
+use okra_testkit::front::{FOREIGN, Health};
 use pretty_assertions::assert_eq;
 
-const WITHIN: Duration = Duration::from_secs(20);
-
-struct Rig {
-    front: Front,
-    world: AwsWorld,
-    client: Client,
-}
-
-async fn rig() -> Rig {
-    let front = Front::shared().await.unwrap();
-    let world = AwsWorld::new(&front).await.unwrap();
-    let client = front.client("okra");
-    Rig { front, world, client }
-}
-
-fn address(port: u16) -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], port))
-}
-
-fn host(values: &[&str]) -> RuleCondition {
-    let values = values.iter().map(|v| (*v).to_owned()).collect();
-    let config = HostHeaderConditionConfig::builder().set_values(Some(values)).build();
-    RuleCondition::builder().field("host-header").host_header_config(config).build()
-}
-
-fn forward(weights: &[(&str, i32)]) -> Action {
-    let tuple =
-        |(arn, weight): &(&str, i32)| TargetGroupTuple::builder().target_group_arn(*arn).weight(*weight).build();
-    let config = ForwardActionConfig::builder().set_target_groups(Some(weights.iter().map(tuple).collect())).build();
-    Action::builder().r#type(ActionTypeEnum::Forward).forward_config(config).build()
-}
-
-fn code<T, E: ProvideErrorMetadata, R: std::fmt::Debug>(result: Result<T, SdkError<E, R>>) -> String {
-    match result {
-        Ok(_) => "accepted".to_owned(),
-        Err(error) => error.code().map_or_else(|| "transport".to_owned(), str::to_owned),
-    }
-}
-
-impl Rig {
-    async fn create(
-        &self,
-        priority: i32,
-        conditions: Vec<RuleCondition>,
-        actions: Vec<Action>,
-    ) -> Result<String, String> {
-        self.create_on(&self.world.listener, priority, conditions, actions).await
-    }
-
-    async fn create_on(
-        &self,
-        listener: &str,
-        priority: i32,
-        conditions: Vec<RuleCondition>,
-        actions: Vec<Action>,
-    ) -> Result<String, String> {
-        let call = self.client.create_rule().listener_arn(listener).priority(priority);
-        let result = call.set_conditions(Some(conditions)).set_actions(Some(actions)).send().await;
-        match result {
-            Ok(answer) => Ok(answer.rules()[0].rule_arn().unwrap().to_owned()),
-            Err(error) => Err(error.code().unwrap_or("transport").to_owned()),
-        }
-    }
-
-    async fn modify(&self, rule: &str, weights: &[(&str, i32)]) -> String {
-        code(self.client.modify_rule().rule_arn(rule).actions(forward(weights)).send().await)
-    }
-
-    async fn states(&self, group: &str) -> Vec<TargetHealthStateEnum> {
-        let answer = self.client.describe_target_health().target_group_arn(group).send().await.unwrap();
-        let state = |d: &aws_sdk_elasticloadbalancingv2::types::TargetHealthDescription| {
-            d.target_health().unwrap().state().unwrap().clone()
-        };
-        answer.target_health_descriptions().iter().map(state).collect()
-    }
-}
+use front_rig::{WITHIN, address, code, forward, host, rig};
 
 #[tokio::test]
 async fn refuses_what_aws_refuses() {
@@ -431,56 +355,14 @@ async fn records_calls_with_caller_and_state_and_knows_the_third_party() {
 }
 
 #[tokio::test]
-async fn fails_when_told_to() {
+async fn stops_with_its_handle() {
     let rig = rig().await;
-    let a = rig.world.target_group("a", &[]).await.unwrap();
-    let b = rig.world.target_group("b", &[]).await.unwrap();
-    let rule = rig.create(1, vec![host(&["a.io"])], vec![forward(&[(&a, 1)])]).await.unwrap();
-    rig.front.set_faults(FailNth::new("ModifyRule", 2, AwsError::throttled()));
-    assert_eq!(rig.modify(&rule, &[(&a, 2)]).await, "accepted");
-    assert_eq!(rig.modify(&rule, &[(&b, 3)]).await, "ThrottlingException");
-    assert_eq!(rig.front.rule_at(&rig.world.listener, "1").unwrap().weights[&a], 2);
-    assert_eq!(rig.modify(&rule, &[(&b, 3)]).await, "accepted");
-    let throttled =
-        |event: &Event| matches!(event, Event::Call(c) if c.error.as_deref() == Some("ThrottlingException"));
-    assert_eq!(rig.front.record().entries.iter().filter(|entry| throttled(&entry.event)).count(), 1);
-}
-
-#[tokio::test]
-async fn loses_answers_and_stops_with_its_handle() {
-    use okra_testkit::front::{CallInfo, Faults, Verdict};
-    struct LoseAnswer;
-    impl Faults for LoseAnswer {
-        fn after(&self, call: &CallInfo, _: &LbCall) -> Verdict {
-            if call.operation == "ModifyRule" { Verdict::Drop } else { Verdict::Pass }
-        }
-    }
-    let rig = rig().await;
-    let a = rig.world.target_group("a", &[]).await.unwrap();
-    let rule = rig.create(1, vec![host(&["a.io"])], vec![forward(&[(&a, 1)])]).await.unwrap();
-    rig.front.set_faults(LoseAnswer);
-    assert_eq!(rig.modify(&rule, &[(&a, 9)]).await, "transport");
-    assert_eq!(rig.front.rule_at(&rig.world.listener, "1").unwrap().weights[&a], 9, "the change was made");
-    let missed = rig.front.wait_for(Duration::from_millis(20), |_| false).await.unwrap_err().to_string();
-    assert!(missed.contains("ConnectionDropped"), "{missed}");
-
     let endpoint = rig.front.endpoint().replace("http://", "");
     drop(rig.front);
     let deadline = Instant::now() + WITHIN;
     while tokio::net::TcpStream::connect(&endpoint).await.is_ok() {
         assert!(Instant::now() < deadline, "the front still listens");
         tokio::task::yield_now().await;
-    }
-}
-
-impl Rig {
-    /// Creates a rule with the tags that okra gives.
-    async fn create_tagged(&self, weights: &[(&str, i32)]) -> String {
-        let tag = |key: &str, value: &str| Tag::builder().key(key).value(value).build();
-        let call = self.client.create_rule().listener_arn(&self.world.listener).priority(10);
-        let call = call.conditions(host(&["web.example.com"])).actions(forward(weights));
-        let call = call.tags(tag("okra.mumo.co/owner", "me")).tags(tag("okra.mumo.co/cell", "default/web"));
-        call.send().await.unwrap().rules()[0].rule_arn().unwrap().to_owned()
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
+use okra_judge::record::ApiCall;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -38,6 +39,66 @@ pub struct AuditEvent {
     pub request_object: Option<Value>,
     /// What was answered (with [`Options::audit_bodies`](super::Options::audit_bodies)).
     pub response_object: Option<Value>,
+}
+
+impl AuditEvent {
+    /// The request as the judge reads it, with the time of its answer; `None` for what is no request of a resource, and
+    /// for the end of a watch, whose beginning was told.
+    pub fn api_call(&self) -> Option<(Timestamp, ApiCall)> {
+        let counts =
+            if self.verb == "watch" { self.stage == "ResponseStarted" } else { self.stage != "ResponseStarted" };
+        if self.resource.is_empty() || !counts {
+            return None;
+        }
+        let empty = Value::Null;
+        let (sent, stored) = (
+            self.request_object.as_ref().unwrap_or(&empty),
+            self.response_object.as_ref().filter(|_| self.code < 300).unwrap_or(&empty),
+        );
+        let text = |object: &Value, pointer: &str| object.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+        let writes = matches!(self.verb.as_str(), "create" | "update" | "patch" | "delete");
+        let is_object = writes && text(stored, "/kind").is_some_and(|kind| kind != "Status");
+        // A deleted object goes with its last finalizer, whoever takes that away.
+        let held = stored.pointer("/metadata/finalizers").is_some();
+        let leaves = self.verb == "delete" || stored.pointer("/metadata/deletionTimestamp").is_some();
+        let version = text(sent, "/metadata/resourceVersion").or_else(|| text(sent, "/preconditions/resourceVersion"));
+        let call = ApiCall {
+            process: self.user.clone(),
+            verb: self.verb.clone(),
+            kind: text(stored, "/kind").filter(|_| is_object).unwrap_or_else(|| kind_of(&self.resource)),
+            subresource: self.subresource.clone(),
+            namespace: self.namespace.clone(),
+            name: text(stored, "/metadata/name").filter(|_| is_object).unwrap_or_else(|| self.name.clone()),
+            sent_version: version.filter(|version| !version.is_empty()),
+            stored_version: text(stored, "/metadata/resourceVersion").filter(|_| is_object),
+            code: self.code,
+            begun: Some(self.at),
+            after: if is_object { stored.clone() } else { Value::Null },
+            gone: writes && self.code < 300 && leaves && !held,
+            ..ApiCall::default()
+        };
+        Some((self.answered_at, call))
+    }
+}
+
+/// The kind of a resource, for requests whose answer the log does not keep.
+fn kind_of(resource: &str) -> String {
+    let kind = match resource {
+        "analysisruns" => "AnalysisRun",
+        "awsapplicationloadbalancerconfigs" => "AWSApplicationLoadBalancerConfig",
+        "awstargetgroups" => "AWSTargetGroup",
+        "cells" => "Cell",
+        "events" => "Event",
+        "experiments" => "Experiment",
+        "leases" => "Lease",
+        "pauses" => "Pause",
+        "routes" => "Route",
+        "secrets" => "Secret",
+        "targetgroups" => "TargetGroup",
+        "versionblocklists" => "VersionBlocklist",
+        other => other,
+    };
+    kind.to_owned()
 }
 
 /// The line format, `audit.k8s.io/v1` Event.
@@ -121,6 +182,46 @@ mod tests {
     use super::*;
 
     const LINE: &str = r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","auditID":"1","stage":"ResponseComplete","requestURI":"/api/v1/namespaces/a/configmaps?fieldManager=x","verb":"create","user":{"username":"okrad","groups":["system:masters"]},"sourceIPs":["127.0.0.1"],"userAgent":"u","objectRef":{"resource":"configmaps","namespace":"a","name":"c","apiVersion":"v1"},"responseStatus":{"metadata":{},"code":201},"requestReceivedTimestamp":"2026-01-02T03:04:05.000001Z","stageTimestamp":"2026-01-02T03:04:05.002000Z"}"#;
+
+    fn event(verb: &str, sent: Value, answered: Value) -> AuditEvent {
+        let mut line: Value = serde_json::from_str(LINE).unwrap();
+        line["verb"] = verb.into();
+        line["objectRef"] = serde_json::json!({"resource": "cells", "namespace": "a", "name": "web"});
+        line["responseStatus"]["code"] = 200.into();
+        line["requestObject"] = sent;
+        line["responseObject"] = answered;
+        parse(line.to_string().as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn the_judge_is_told_which_version_was_sent_and_which_was_stored() {
+        let object = |version: &str| serde_json::json!({"kind": "Cell", "metadata": {"name": "web", "resourceVersion": version}});
+        let (at, call) = event("update", object("5"), object("6")).api_call().unwrap();
+        assert_eq!(
+            (call.kind.as_str(), call.sent_version.as_deref(), call.stored_version.as_deref()),
+            ("Cell", Some("5"), Some("6"))
+        );
+        assert_eq!((call.after["metadata"]["resourceVersion"].as_str(), call.gone), (Some("6"), false));
+        assert!(call.begun.unwrap() < at);
+        let read = AuditEvent { verb: "get".to_owned(), ..event("update", Value::Null, object("6")) };
+        assert_eq!(read.api_call().unwrap().1.after, Value::Null, "a read changes nothing");
+    }
+
+    #[test]
+    fn what_is_deleted_is_gone_with_its_last_finalizer() {
+        let object = |finalizers: Value| {
+            let metadata = serde_json::json!({"name": "web", "deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": finalizers});
+            let mut object = serde_json::json!({"kind": "Cell", "metadata": metadata});
+            if finalizers.is_null() {
+                object["metadata"].as_object_mut().unwrap().remove("finalizers");
+            }
+            object
+        };
+        let gone = |verb: &str, answered: Value| event(verb, Value::Null, answered).api_call().unwrap().1.gone;
+        assert!(!gone("delete", object(serde_json::json!(["okra.mumo.co/route"]))));
+        assert!(gone("patch", object(Value::Null)));
+        assert!(gone("delete", serde_json::json!({"kind": "Status"})));
+    }
 
     #[test]
     fn a_line_still_being_written_is_left_for_later() {

@@ -44,6 +44,18 @@ pub(super) fn write_policy(dir: &Path, bodies: bool) -> Result<()> {
             // What the server asks itself is most of the log and says nothing about what is tested.
             {"level": "None", "users": ["system:apiserver"]},
             {"level": "None", "nonResourceURLs": ["/readyz*", "/livez*", "/healthz*"]},
+            // What is judged: who wrote which version of what from which.
+            {
+                "level": "RequestResponse",
+                "verbs": ["create", "update", "patch", "delete"],
+                "omitManagedFields": true,
+                "resources": [
+                    {"group": "okra.mumo.co"},
+                    {"group": "argoproj.io"},
+                    {"group": "coordination.k8s.io", "resources": ["leases"]},
+                    {"group": "events.k8s.io"},
+                ],
+            },
             {"level": if bodies { "RequestResponse" } else { "Metadata" }},
         ],
     });

@@ -51,7 +51,7 @@ impl Health {
 }
 
 /// Times of the target lifecycle.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HealthSettings {
     /// From attachment or registration to `healthy`.
     pub initial: Duration,
@@ -68,7 +68,7 @@ impl Default for HealthSettings {
 }
 
 /// A registered target.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     pub ip: String,
     pub port: u16,
@@ -84,7 +84,7 @@ impl Target {
 }
 
 /// A target group.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Group {
     pub port: u16,
     pub targets: Vec<Target>,

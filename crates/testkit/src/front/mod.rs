@@ -5,10 +5,16 @@
 //! targets and their health. moto takes almost any nonsense there, forgets stickiness, echoes another shape and
 //! calls every target healthy at once; correcting its answers would mean keeping the same state twice. moto
 //! stays the store for what is only created and looked up: networks, load balancers, target groups, and other
-//! services such as STS, whose calls pass untouched but recorded. Known limits: native state is not split by
-//! account, and operations on listeners beyond create, modify, describe and delete are unknown to moto.
+//! services such as STS, whose calls pass untouched but recorded. Known limit: operations on listeners beyond create,
+//! modify, describe and delete are unknown to moto.
+//!
+//! Callers are told apart by their access keys; each has an account, and each account its own token buckets. What goes
+//! wrong is an [`AwsPlan`]. It does not meet callers whose name begins with `world`, which build what a test needs, nor
+//! the third party [`FOREIGN`].
 
+mod accounts;
 mod actions;
+mod buckets;
 mod conditions;
 mod error;
 mod faults;
@@ -17,6 +23,7 @@ mod health;
 mod listeners;
 mod node;
 mod operations;
+mod past;
 mod rules;
 mod server;
 mod state;
@@ -30,6 +37,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use aws_credential_types::Credentials;
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use okra_judge::record::{Entry, Event, LbCall, ObjectSeen, Record, RuleState};
 use parking_lot::Mutex;
@@ -38,23 +47,36 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use error::AwsError;
-pub use faults::{CallInfo, FailNth, Faults, NoFaults, Verdict};
+pub use faults::{AwsFault, AwsPlan, CallInfo, ForeignEdit, Moment};
 pub use foreign::FOREIGN;
 pub use health::Health;
 pub use state::{Condition, Forward};
 pub use world::AwsWorld;
 
-use node::Node;
+// The stub for measurements speaks the same protocol.
+pub(crate) use error::NAMESPACE;
+pub(crate) use node::Node;
+pub(crate) use world::client as sdk_client;
+
+use accounts::Accounts;
+use faults::Hook;
+use past::Past;
 use state::State;
 
 /// The region of everything in the rig.
 pub const REGION: &str = "us-east-1";
 
+/// The caller in the record of what was not signed.
+const ANONYMOUS: &str = "anonymous";
+
 /// What is kept under one lock, so that the record's order is the order of effects.
 #[derive(Default)]
 struct Inner {
     state: State,
+    past: Past,
     record: Record,
+    /// Until when nothing changes by itself; absent once something was changed by hand.
+    rests_until: Option<Instant>,
 }
 
 impl Inner {
@@ -67,17 +89,31 @@ impl Inner {
         self.push(Event::Call(call));
     }
 
+    /// Brings the state up to `now`: the whole of it is only looked at when something may have changed.
     fn settle(&mut self, now: Instant) {
+        if self.rests_until.is_some_and(|until| now < until) {
+            return;
+        }
         for health in self.state.settle(now) {
             self.push(Event::Health(health));
         }
+        // A far moment instead of none keeps one case for both.
+        self.rests_until = Some(self.state.next_change(now).unwrap_or(now + Duration::from_hours(1)));
+        self.past.note(&self.state, now);
+    }
+
+    /// Whatever comes next changes something.
+    fn touch(&mut self) {
+        self.rests_until = None;
     }
 }
 
 struct Shared {
     inner: Mutex<Inner>,
     changed: watch::Sender<u64>,
-    faults: Mutex<Arc<dyn Faults>>,
+    plan: Mutex<Arc<AwsPlan>>,
+    hook: Mutex<Option<Hook>>,
+    accounts: Mutex<Accounts>,
     http: reqwest::Client,
     moto: String,
     /// The account of this front at moto, so that fronts that share one do not see each other's objects.
@@ -86,7 +122,7 @@ struct Shared {
 }
 
 /// A rule as a data path needs it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RoutingRule {
     /// What the record tells of it.
     pub state: RuleState,
@@ -107,8 +143,18 @@ fn account() -> String {
 }
 
 impl Shared {
-    /// Runs `f` on state and record; whoever waits for a change is woken after it.
+    /// Runs `f`, which may change the state, on state and record; whoever waits for a change is woken after it.
     fn locked<T>(&self, f: impl FnOnce(&mut Inner) -> T) -> T {
+        self.noted(|inner| {
+            let result = f(inner);
+            inner.touch();
+            inner.settle(Instant::now());
+            result
+        })
+    }
+
+    /// The same for an `f` that leaves the state as it is.
+    fn noted<T>(&self, f: impl FnOnce(&mut Inner) -> T) -> T {
         let result = {
             let mut inner = self.inner.lock();
             inner.settle(Instant::now());
@@ -118,29 +164,61 @@ impl Shared {
         result
     }
 
-    fn faults(&self) -> Arc<dyn Faults> {
-        self.faults.lock().clone()
+    fn plan(&self) -> Arc<AwsPlan> {
+        self.plan.lock().clone()
+    }
+
+    /// Lets the test act at a call.
+    async fn call_hook(&self, moment: Moment, info: &CallInfo) {
+        let hook = self.hook.lock().clone();
+        if let Some(hook) = hook {
+            hook(moment, info).await;
+        }
     }
 
     fn request_id(&self) -> String {
         format!("00000000-0000-0000-0000-{:012x}", self.requests.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Carries out and records a native operation.
-    fn run(&self, params: &Node, info: &CallInfo) -> (Result<Node, AwsError>, Verdict) {
-        self.locked(|inner| {
+    /// Carries out and records a native operation that is struck by `fault`.
+    fn run(&self, params: &Node, info: &CallInfo, fault: Option<&AwsFault>) -> Result<Node, AwsError> {
+        let staleness = self.plan().staleness(fault);
+        let reads = info.operation.starts_with("Describe");
+        let result = self.noted(|inner| {
             let mut outcome =
                 LbCall { caller: info.caller.clone(), operation: info.operation.clone(), ..LbCall::default() };
             let now = Instant::now();
-            let result = operations::dispatch(&mut inner.state, params, &mut outcome, now);
-            outcome.error = result.as_ref().err().map(|error| error.code.clone());
-            let verdict = self.faults().after(info, &outcome);
-            operations::note_verdict(&mut outcome, &verdict);
+            let lags = operations::is_lagging(&info.operation) && !staleness.is_zero() && !is_exempt(&info.caller);
+            let then = now.checked_sub(staleness);
+            let result = if let Some(mut state) = inner.past.at(then).filter(|_| lags) {
+                operations::dispatch(&mut state, params, &mut outcome, then.unwrap_or(now))
+            } else {
+                operations::dispatch(&mut inner.state, params, &mut outcome, now)
+            };
+            outcome.error = told(fault, result.as_ref().err());
             inner.push_call(outcome);
-            inner.settle(now);
-            (result, verdict)
-        })
+            if !reads {
+                inner.touch();
+                inner.settle(now);
+            }
+            result
+        });
+        if let Some(AwsFault::Foreign { rule, edit }) = fault {
+            self.edit(rule.as_deref(), edit, &info.about);
+        }
+        result
     }
+}
+
+/// The error code that the record tells of a call.
+fn told(fault: Option<&AwsFault>, error: Option<&AwsError>) -> Option<String> {
+    let told = fault.and_then(AwsFault::told).or(error.map(|error| error.code.as_str()));
+    told.map(str::to_owned)
+}
+
+/// Whom neither faults nor limits meet.
+fn is_exempt(caller: &str) -> bool {
+    caller.starts_with(world::CALLER) || caller == FOREIGN
 }
 
 /// A strict AWS on 127.0.0.1. It stops when it is dropped.
@@ -160,13 +238,16 @@ impl Front {
             .context("failed to build the client for moto")?;
         let listener = TcpListener::bind("127.0.0.1:0").await.context("failed to bind the AWS front")?;
         let address = listener.local_addr()?;
+        let account = account();
         let shared = Arc::new(Shared {
             inner: Mutex::default(),
             changed: watch::Sender::new(0),
-            faults: Mutex::new(Arc::new(NoFaults)),
+            plan: Mutex::default(),
+            hook: Mutex::default(),
+            accounts: Mutex::new(Accounts::new(&account)),
             http,
             moto: moto.trim_end_matches('/').to_owned(),
-            account: account(),
+            account,
             requests: AtomicU64::new(0),
         });
         let stop = CancellationToken::new();
@@ -188,22 +269,22 @@ impl Front {
     /// The environment for a child process that is to talk to this front as `caller`, which becomes its access
     /// key id and so its name in the record.
     pub fn env(&self, caller: &str) -> BTreeMap<String, String> {
-        [
-            ("AWS_ENDPOINT_URL", self.endpoint().as_str()),
-            ("AWS_ACCESS_KEY_ID", caller),
-            ("AWS_SECRET_ACCESS_KEY", "not-a-secret"),
-            ("AWS_REGION", REGION),
-            ("AWS_DEFAULT_REGION", REGION),
-            ("AWS_EC2_METADATA_DISABLED", "true"),
-        ]
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect()
+        environment(&self.endpoint(), caller)
     }
 
     /// An ELBv2 client of the official SDK that talks to this front as `caller`, without retries.
     pub fn client(&self, caller: &str) -> aws_sdk_elasticloadbalancingv2::Client {
         world::client(&self.endpoint(), caller)
+    }
+
+    /// The same in another region.
+    pub fn client_in(&self, caller: &str, region: &str) -> aws_sdk_elasticloadbalancingv2::Client {
+        world::client_of(&self.endpoint(), region, Credentials::new(caller, "not-a-secret", None, None, "testkit"))
+    }
+
+    /// The same with these credentials.
+    pub fn client_as(&self, credentials: Credentials) -> aws_sdk_elasticloadbalancingv2::Client {
+        world::client_of(&self.endpoint(), REGION, credentials)
     }
 
     /// Everything recorded so far.
@@ -297,6 +378,11 @@ impl Front {
             .collect()
     }
 
+    /// How long a change of a rule that is made now takes to reach a data path.
+    pub fn data_path_lag(&self) -> Duration {
+        Duration::from_millis(self.plan().data_path_lag_millis)
+    }
+
     /// The targets of a group with their health now.
     pub fn targets(&self, group: &str) -> Vec<(SocketAddr, Health)> {
         let inner = self.shared.inner.lock();
@@ -328,7 +414,6 @@ impl Front {
                 let message = format!("target {target:?} is not registered to '{group}'");
                 return Err(AwsError::new("InvalidTarget", message));
             }
-            inner.settle(Instant::now());
             Ok(())
         })
     }
@@ -351,20 +436,81 @@ impl Front {
         self.shared.locked(|inner| inner.state.health.deregistration = delay);
     }
 
-    /// Sets what decides about faults from the next call on.
-    pub fn set_faults(&self, faults: impl Faults + 'static) {
-        *self.shared.faults.lock() = Arc::new(faults);
+    /// Sets what goes wrong from the next call on; its counts begin at zero, and token buckets are full.
+    pub fn set_plan(&self, plan: impl Into<AwsPlan>) {
+        let plan = Arc::new(plan.into());
+        self.shared.accounts.lock().refill();
+        self.shared.locked(|inner| {
+            let Inner { state, past, .. } = inner;
+            past.keep(plan.horizon(), state, Instant::now());
+        });
+        *self.shared.plan.lock() = plan;
+    }
+
+    /// What goes wrong, with what has struck so far.
+    pub fn plan(&self) -> Arc<AwsPlan> {
+        self.shared.plan()
+    }
+
+    /// Runs `hook` at each call from now on, before it is judged and after it took effect; the call waits for the future
+    /// that it gives back.
+    pub fn on_call(&self, hook: impl Fn(Moment, &CallInfo) -> BoxFuture<'static, ()> + Send + Sync + 'static) {
+        *self.shared.hook.lock() = Some(Arc::new(hook));
+    }
+
+    /// The account of callers without one of their own.
+    pub fn account(&self) -> &str {
+        &self.shared.account
+    }
+
+    /// Gives the access key `caller` an account of its own. Keys that STS gives out for a role have the role's account
+    /// by themselves, and the name of who assumed it.
+    pub fn set_account(&self, caller: &str, account: &str) {
+        self.shared.accounts.lock().assign(caller, account);
+    }
+
+    /// Ends what [`AwsFault::Expire`] began for a caller.
+    pub fn renew_credentials(&self, caller: &str) {
+        self.shared.accounts.lock().renew(caller);
+    }
+
+    /// How many calls so far were refused because a token bucket was empty, or by a planned fault that says so.
+    pub fn throttles(&self) -> usize {
+        let is_throttle = |code: &str| ["Throttling", "RequestLimitExceeded"].contains(&code);
+        let refused = |entry: &&Entry| matches!(&entry.event, Event::Call(call) if call.error.as_deref().is_some_and(is_throttle));
+        self.shared.inner.lock().record.entries.iter().filter(refused).count()
     }
 
     /// Adds an object of the Kubernetes API to the record, as a watch saw it.
     pub fn observe_object(&self, object: ObjectSeen) {
-        self.shared.locked(|inner| inner.push(Event::Object(object)));
+        self.shared.noted(|inner| inner.push(Event::Object(object)));
     }
 
     /// Adds a line about what the test does to the record.
     pub fn note(&self, text: impl Into<String>) {
         let text = text.into();
-        self.shared.locked(|inner| inner.push(Event::Note { text }));
+        self.shared.noted(|inner| inner.push(Event::Note { text }));
+    }
+}
+
+/// The environment in which the AWS SDK talks to an endpoint of the rig as `caller`.
+pub(crate) fn environment(endpoint: &str, caller: &str) -> BTreeMap<String, String> {
+    [
+        ("AWS_ENDPOINT_URL", endpoint),
+        ("AWS_ACCESS_KEY_ID", caller),
+        ("AWS_SECRET_ACCESS_KEY", "not-a-secret"),
+        ("AWS_REGION", REGION),
+        ("AWS_DEFAULT_REGION", REGION),
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .collect()
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        self.plan().tell_if_panicking();
     }
 }
 
@@ -372,17 +518,13 @@ impl Front {
 async fn age(shared: Arc<Shared>, stop: CancellationToken) {
     let mut changed = shared.changed.subscribe();
     loop {
-        let next = {
-            let inner = shared.inner.lock();
-            inner.state.next_change(Instant::now())
-        };
         // A far deadline instead of none keeps one arm for both cases.
-        let next = next.unwrap_or_else(|| Instant::now() + Duration::from_hours(1));
+        let next = shared.inner.lock().rests_until.unwrap_or_else(|| Instant::now() + Duration::from_hours(1));
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
             result = changed.changed() => if result.is_err() { return },
-            () = tokio::time::sleep_until(next.into()) => shared.locked(|_| ()),
+            () = tokio::time::sleep_until(next.into()) => shared.noted(|_| ()),
         }
     }
 }

@@ -109,6 +109,15 @@ impl Node {
         self.list(name).iter().filter_map(Node::as_str).map(str::to_owned).collect()
     }
 
+    /// Shows every scalar in it, at any depth.
+    pub fn each_text(&self, see: &mut dyn FnMut(&str)) {
+        match self {
+            Node::Text(text) => see(text),
+            Node::List(items) => items.iter().for_each(|item| item.each_text(see)),
+            Node::Struct(members) => members.iter().for_each(|(_, member)| member.each_text(see)),
+        }
+    }
+
     /// Reads a form body.
     pub fn from_form(body: &str) -> Result<Node, String> {
         // The form decoder of the URL type is the one in reach; the host is never looked at.

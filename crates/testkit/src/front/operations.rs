@@ -5,7 +5,7 @@ use std::time::Instant;
 use okra_judge::record::LbCall;
 
 use super::error::AwsError;
-use super::faults::{CallInfo, Verdict};
+use super::faults::CallInfo;
 use super::node::Node;
 use super::state::State;
 use super::{health, listeners, rules, tags};
@@ -72,11 +72,22 @@ pub(crate) fn named(state: &State, params: &Node, info: &CallInfo) -> LbCall {
     }
 }
 
-/// What the caller is told in place of the outcome.
-pub(crate) fn note_verdict(outcome: &mut LbCall, verdict: &Verdict) {
-    match verdict {
-        Verdict::Fail(error) => outcome.error = Some(error.code.clone()),
-        Verdict::Drop => outcome.error = Some("ConnectionDropped".to_owned()),
-        Verdict::Pass | Verdict::Delay(_) => {}
-    }
+/// The names of what a call is about: see [`CallInfo::about`].
+pub(crate) fn about(state: &State, params: &Node) -> Vec<String> {
+    let mut names = Vec::new();
+    params.each_text(&mut |text| {
+        if text.starts_with("arn:") {
+            names.push(text.to_owned());
+            state.name(text, &mut names);
+        }
+    });
+    names.extend(params.list("Tags").iter().filter_map(|tag| tag.str("Value")).map(str::to_owned));
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// Whether a read may lag behind.
+pub(crate) fn is_lagging(operation: &str) -> bool {
+    matches!(operation, "DescribeRules" | "DescribeTags" | "DescribeTargetHealth")
 }

@@ -4,22 +4,27 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures::{StreamExt as _, stream};
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt as _, Full, Limited, StreamBody, combinators::UnsyncBoxBody};
+use hyper::body::{Frame, Incoming};
 use okra_judge::record::LbCall;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
+use super::accounts::{Credential, Identity};
 use super::error::{AwsError, NAMESPACE};
-use super::faults::{CallInfo, Verdict};
+use super::faults::{AwsFault, CallInfo, Moment};
 use super::node::Node;
-use super::{Shared, listeners, operations};
+use super::{ANONYMOUS, REGION, Shared, is_exempt, listeners, operations, told};
 
 /// Larger than any request of ELBv2.
 const MAX_BODY: usize = 1 << 20;
 const ELB: &str = "elasticloadbalancing";
 const ELB_VERSION: &str = "2015-12-01";
+
+/// How long half an answer stays half before the connection is reset, so that it has reached its reader.
+const HALF_FOR: Duration = Duration::from_millis(20);
 
 /// A request that was read whole.
 struct Call {
@@ -28,10 +33,11 @@ struct Call {
     headers: HeaderMap,
     body: Bytes,
     params: Node,
+    credential: Credential,
     info: CallInfo,
 }
 
-/// The connection is to be closed without an answer.
+/// The connection is to be reset without an answer, or without the rest of one.
 #[derive(Debug)]
 struct Dropped;
 
@@ -43,7 +49,7 @@ impl std::fmt::Display for Dropped {
 
 impl std::error::Error for Dropped {}
 
-type Answer = Response<Full<Bytes>>;
+type Answer = Response<UnsyncBoxBody<Bytes, Dropped>>;
 
 pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, stop: CancellationToken) {
     loop {
@@ -55,45 +61,129 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>, stop: Canc
         let Ok((stream, _)) = accepted else { continue };
         let (shared, stop) = (shared.clone(), stop.clone());
         tokio::spawn(async move {
-            let service = hyper::service::service_fn(|request| handle(shared.clone(), request));
-            let io = hyper_util::rt::TokioIo::new(stream);
-            let connection = hyper::server::conn::http1::Builder::new().serve_connection(io, service);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {}
-                // A caller that goes away is its own affair.
-                _ = connection => {}
+                () = serve_connection(stream, shared) => {}
             }
         });
     }
 }
 
+async fn serve_connection(stream: TcpStream, shared: Arc<Shared>) {
+    let service = hyper::service::service_fn(|request| Box::pin(handle(shared.clone(), request)));
+    let io = hyper_util::rt::TokioIo::new(stream);
+    let mut connection = hyper::server::conn::http1::Builder::new().serve_connection(io, service);
+    let ended = std::future::poll_fn(|context| connection.poll_without_shutdown(context)).await;
+    // A caller that goes away is its own affair; what a fault drops is reset, not closed.
+    if ended.is_err_and(|error| error.is_user()) {
+        let _ = connection.into_parts().io.into_inner().set_zero_linger();
+    }
+}
+
 async fn handle(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answer, Dropped> {
-    let call = match read(request).await {
+    let call = match read(&shared, request).await {
         Ok(call) => call,
         Err(error) => return Ok(refusal(&error, &shared.request_id())),
     };
-    let faults = shared.faults();
-    match faults.before(&call.info) {
-        Verdict::Pass => {}
-        Verdict::Delay(time) => tokio::time::sleep(time).await,
-        verdict @ (Verdict::Fail(_) | Verdict::Drop) => {
-            let (error, answer) = match verdict {
-                Verdict::Fail(error) => (error.code.clone(), Ok(refusal(&error, &shared.request_id()))),
-                _ => ("ConnectionDropped".to_owned(), Err(Dropped)),
-            };
-            shared.locked(|inner| {
+    shared.call_hook(Moment::Before, &call.info).await;
+    let fault = match judge(&shared, &call) {
+        Ok(fault) => fault,
+        Err((code, end)) => {
+            shared.noted(|inner| {
                 let mut outcome = operations::named(&inner.state, &call.params, &call.info);
-                outcome.error = Some(error);
+                outcome.error = Some(code);
                 inner.push_call(outcome);
             });
-            return answer;
+            return match end {
+                End::Refused(error) => Ok(refusal(&error, &shared.request_id())),
+                End::Reset => Err(Dropped),
+                End::Silence => std::future::pending().await,
+            };
         }
+    };
+    if let Some(AwsFault::Slow { millis }) = fault {
+        tokio::time::sleep(Duration::from_millis(millis)).await;
     }
-    if call.info.service == ELB { elb(&shared, &call).await } else { other(&shared, &call).await }
+    let answer = if call.info.service == ELB {
+        elb(&shared, &call, fault.as_ref()).await
+    } else {
+        other(&shared, &call, fault.as_ref()).await
+    };
+    shared.call_hook(Moment::After, &call.info).await;
+    spoil(&shared, answer, fault).await
 }
 
-async fn read(request: Request<Incoming>) -> Result<Call, AwsError> {
+/// How a call ends that is not carried out.
+enum End {
+    Refused(AwsError),
+    Reset,
+    Silence,
+}
+
+/// Whether a call may be carried out, and the fault that strikes it then; else the code for the record.
+fn judge(shared: &Shared, call: &Call) -> Result<Option<AwsFault>, (String, End)> {
+    if is_exempt(&call.info.caller) {
+        return Ok(None);
+    }
+    let plan = shared.plan();
+    let about: Vec<&str> = call.info.about.iter().map(String::as_str).collect();
+    let fault = plan.calls.strikes_about(&call.info.caller, &call.info.operation, &about);
+    let refused = |error: AwsError| (error.code.clone(), End::Refused(error));
+    let mut accounts = shared.accounts.lock();
+    if matches!(fault, Some(AwsFault::Expire)) {
+        accounts.expire(&call.credential);
+    }
+    if accounts.is_expired(&call.credential) {
+        return Err(refused(AwsError::expired_token()));
+    }
+    if let Some(fault) = fault.as_ref().filter(|fault| !fault.is_after()) {
+        let code = fault.told().unwrap_or_default().to_owned();
+        return Err(match fault {
+            AwsFault::Error(error) => refused(error.clone()),
+            AwsFault::Reset => (code, End::Reset),
+            _ => (code, End::Silence),
+        });
+    }
+    if call.info.service == ELB {
+        accounts.check_reach(&call.info).map_err(refused)?;
+        if plan.buckets {
+            accounts.pay(&call.info, Instant::now()).map_err(refused)?;
+        }
+    }
+    Ok(fault)
+}
+
+/// What becomes of the answer to a call that was carried out.
+async fn spoil(shared: &Shared, answer: Answer, fault: Option<AwsFault>) -> Result<Answer, Dropped> {
+    match fault {
+        Some(AwsFault::ErrorAfter(error)) => Ok(refusal(&error, &shared.request_id())),
+        Some(AwsFault::ResetAfter) => Err(Dropped),
+        Some(AwsFault::SilenceAfter) => std::future::pending().await,
+        Some(AwsFault::Half) => halve(answer).await,
+        Some(AwsFault::SlowAfter { millis }) => {
+            tokio::time::sleep(Duration::from_millis(millis)).await;
+            Ok(answer)
+        }
+        _ => Ok(answer),
+    }
+}
+
+/// Half of the answer under the length of the whole, then nothing more.
+async fn halve(answer: Answer) -> Result<Answer, Dropped> {
+    let (mut parts, body) = answer.into_parts();
+    let whole = body.collect().await?.to_bytes();
+    parts.headers.insert(header::CONTENT_LENGTH, whole.len().into());
+    let half = Frame::data(whole.slice(..whole.len() / 2));
+    let end = async {
+        tokio::time::sleep(HALF_FOR).await;
+        Err(Dropped)
+    };
+    let frames = stream::iter([Ok(half)]).chain(stream::once(end));
+    Ok(Response::from_parts(parts, StreamBody::new(frames).boxed_unsync()))
+}
+
+async fn read(shared: &Shared, request: Request<Incoming>) -> Result<Call, AwsError> {
     let (parts, body) = request.into_parts();
     let body = tokio::time::timeout(Duration::from_secs(30), Limited::new(body, MAX_BODY).collect())
         .await
@@ -103,7 +193,7 @@ async fn read(request: Request<Incoming>) -> Result<Call, AwsError> {
     let query = parts.uri.query().unwrap_or_default();
     let form = std::str::from_utf8(&body).ok().filter(|_| is_form(&parts.headers)).unwrap_or(query);
     let params = Node::from_form(form).map_err(|error| AwsError::new("MalformedQueryString", error))?;
-    let (caller, scope) = signer(&parts.headers);
+    let (key, region, scope) = signer(&parts.headers);
     let elb = scope.as_deref() == Some(ELB) || params.str("Version") == Some(ELB_VERSION);
     let service = if elb { ELB.to_owned() } else { scope.unwrap_or_else(|| "unknown".to_owned()) };
     let operation = match (params.str("Action"), parts.headers.get("x-amz-target").and_then(|v| v.to_str().ok())) {
@@ -112,8 +202,12 @@ async fn read(request: Request<Incoming>) -> Result<Call, AwsError> {
         (None, None) => format!("{} {}", parts.method, parts.uri.path()),
     };
     let path = parts.uri.path_and_query().map_or("/", |p| p.as_str()).to_owned();
-    let info = CallInfo { caller, service, operation };
-    Ok(Call { method: parts.method, path, headers: parts.headers, body, params, info })
+    let token = parts.headers.get("x-amz-security-token").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let credential = Credential { key, token: token.to_owned() };
+    let Identity { name: caller, account } = shared.accounts.lock().of(&credential.key);
+    let about = operations::about(&shared.inner.lock().state, &params);
+    let info = CallInfo { caller, service, operation, account, region, about };
+    Ok(Call { method: parts.method, path, headers: parts.headers, body, params, credential, info })
 }
 
 fn is_form(headers: &HeaderMap) -> bool {
@@ -121,26 +215,28 @@ fn is_form(headers: &HeaderMap) -> bool {
     kind.starts_with("application/x-www-form-urlencoded")
 }
 
-/// The access key id and the service of a SigV4 signature, whose correctness nobody here can check.
-fn signer(headers: &HeaderMap) -> (String, Option<String>) {
+/// The access key id, the region and the service of a SigV4 signature, whose correctness nobody here can check.
+fn signer(headers: &HeaderMap) -> (String, String, Option<String>) {
     let authorization = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    let Some((_, credential)) = authorization.split_once("Credential=") else { return ("anonymous".to_owned(), None) };
-    let mut parts = credential.split([',', ' ']).next().unwrap_or_default().split('/');
-    let caller = parts.next().unwrap_or_default().to_owned();
-    (caller, parts.nth(2).map(str::to_owned))
+    let Some((_, credential)) = authorization.split_once("Credential=") else {
+        return (ANONYMOUS.to_owned(), REGION.to_owned(), None);
+    };
+    let mut parts = credential.split([',', ' ']).next().unwrap_or_default().split('/').map(str::to_owned);
+    let key = parts.next().unwrap_or_default();
+    (key, parts.nth(1).unwrap_or_else(|| REGION.to_owned()), parts.next())
 }
 
-async fn elb(shared: &Arc<Shared>, call: &Call) -> Result<Answer, Dropped> {
+async fn elb(shared: &Arc<Shared>, call: &Call, fault: Option<&AwsFault>) -> Answer {
     if operations::is_native(&call.info.operation) {
-        let (result, verdict) = shared.run(&call.params, &call.info);
+        let result = shared.run(&call.params, &call.info, fault);
         if result.is_ok() && matches!(call.info.operation.as_str(), "AddTags" | "RemoveTags") {
             // moto answers the tagging API, so it must know the tags of what it stores; what it does
             // not store it refuses, which is no concern of the caller.
             let _ = forward(shared, call, call.body.clone()).await;
         }
-        return answer(shared, call, result, verdict).await;
+        return answer(shared, call, result);
     }
-    let judged = shared.locked(|inner| listeners::judge_forwarded(&inner.state, &call.info.operation, &call.params));
+    let judged = shared.noted(|inner| listeners::judge_forwarded(&inner.state, &call.info.operation, &call.params));
     let mut raw = None;
     let result = match judged {
         Err(error) => Err(error),
@@ -153,7 +249,7 @@ async fn elb(shared: &Arc<Shared>, call: &Call) -> Result<Answer, Dropped> {
             }
         },
     };
-    let (result, verdict) = shared.locked(|inner| {
+    let result = shared.locked(|inner| {
         let mut outcome = operations::named(&inner.state, &call.params, &call.info);
         let result = result.and_then(|node| {
             listeners::learn(&mut inner.state, &call.info.operation, &call.params, &node);
@@ -162,23 +258,14 @@ async fn elb(shared: &Arc<Shared>, call: &Call) -> Result<Answer, Dropped> {
                 _ => Ok(None),
             }
         });
-        outcome.error = result.as_ref().err().map(|error: &AwsError| error.code.clone());
-        let verdict = shared.faults().after(&call.info, &outcome);
-        operations::note_verdict(&mut outcome, &verdict);
+        outcome.error = told(fault, result.as_ref().err());
         inner.push_call(outcome);
-        inner.settle(Instant::now());
-        (result, verdict)
+        result
     });
     match (result, raw) {
         // What the front does not understand better than moto goes through byte by byte.
-        (Ok(None), Some(raw)) => match verdict {
-            Verdict::Pass | Verdict::Delay(_) => {
-                wait(&verdict).await;
-                Ok(raw.into_answer())
-            }
-            verdict => answer(shared, call, Ok(Node::empty()), verdict).await,
-        },
-        (result, _) => answer(shared, call, result.map(|node| node.unwrap_or_else(Node::empty)), verdict).await,
+        (Ok(None), Some(raw)) => raw.into_answer(),
+        (result, _) => answer(shared, call, result.map(|node| node.unwrap_or_else(Node::empty))),
     }
 }
 
@@ -206,53 +293,43 @@ fn understand(operation: &str, response: &Raw) -> Result<Node, AwsError> {
     })
 }
 
-async fn other(shared: &Arc<Shared>, call: &Call) -> Result<Answer, Dropped> {
+async fn other(shared: &Arc<Shared>, call: &Call, fault: Option<&AwsFault>) -> Answer {
     let result = forward(shared, call, call.body.clone()).await;
     let mut outcome = LbCall {
         caller: call.info.caller.clone(),
         operation: format!("{}:{}", call.info.service, call.info.operation),
         ..LbCall::default()
     };
-    outcome.error = match &result {
+    let error = match &result {
         Ok(response) if response.status.is_success() => None,
         Ok(response) => Some(response.status.as_u16().to_string()),
         Err(_) => Some("ServiceUnavailable".to_owned()),
     };
-    let verdict = shared.faults().after(&call.info, &outcome);
-    operations::note_verdict(&mut outcome, &verdict);
-    shared.locked(|inner| inner.push_call(outcome));
-    match (verdict, result) {
-        (Verdict::Drop, _) => Err(Dropped),
-        (Verdict::Fail(error), _) => Ok(refusal(&error, &shared.request_id())),
-        (verdict, Ok(response)) => {
-            wait(&verdict).await;
-            Ok(response.into_answer())
+    outcome.error = told(fault, None).or(error);
+    shared.noted(|inner| inner.push_call(outcome));
+    match result {
+        Ok(response) => {
+            if let Ok((_, node)) = Node::from_xml(&String::from_utf8_lossy(&response.body)) {
+                shared.accounts.lock().learn(&call.info, &call.params, &node);
+            }
+            response.into_answer()
         }
-        (_, Err(error)) => {
-            Ok(refusal(&AwsError { message: error.to_string(), ..AwsError::unavailable() }, &shared.request_id()))
+        Err(error) => {
+            refusal(&AwsError { message: error.to_string(), ..AwsError::unavailable() }, &shared.request_id())
         }
     }
 }
 
-async fn wait(verdict: &Verdict) {
-    if let Verdict::Delay(time) = verdict {
-        tokio::time::sleep(*time).await;
-    }
-}
-
-async fn answer(
-    shared: &Shared,
-    call: &Call,
-    result: Result<Node, AwsError>,
-    verdict: Verdict,
-) -> Result<Answer, Dropped> {
+fn answer(shared: &Shared, call: &Call, result: Result<Node, AwsError>) -> Answer {
     let id = shared.request_id();
-    wait(&verdict).await;
-    match (verdict, result) {
-        (Verdict::Drop, _) => Err(Dropped),
-        (Verdict::Fail(error), _) | (_, Err(error)) => Ok(refusal(&error, &id)),
-        (_, Ok(node)) => Ok(success(&call.info.operation, &node, &id)),
+    match result {
+        Err(error) => refusal(&error, &id),
+        Ok(node) => success(&call.info.operation, &node, &id),
     }
+}
+
+fn whole(body: Bytes) -> UnsyncBoxBody<Bytes, Dropped> {
+    Full::new(body).map_err(|never| match never {}).boxed_unsync()
 }
 
 fn success(operation: &str, result: &Node, id: &str) -> Answer {
@@ -269,7 +346,7 @@ fn refusal(error: &AwsError, id: &str) -> Answer {
 }
 
 fn xml(status: StatusCode, body: String, id: &str) -> Answer {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
+    let mut response = Response::new(whole(Bytes::from(body)));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, http::HeaderValue::from_static("text/xml"));
     if let Ok(id) = http::HeaderValue::from_str(id) {
@@ -287,7 +364,7 @@ struct Raw {
 
 impl Raw {
     fn into_answer(self) -> Answer {
-        let mut answer = Response::new(Full::new(self.body));
+        let mut answer = Response::new(whole(self.body));
         *answer.status_mut() = self.status;
         if let Some(kind) = self.kind {
             answer.headers_mut().insert(header::CONTENT_TYPE, kind);
@@ -303,8 +380,8 @@ async fn forward(shared: &Shared, call: &Call, body: Bytes) -> Result<Raw, reqwe
         headers.remove(hop);
     }
     // Credentials that STS gave out carry an account of their own.
-    if !call.info.caller.starts_with("ASIA")
-        && let Ok(account) = http::HeaderValue::from_str(&shared.account)
+    if !call.credential.key.starts_with("ASIA")
+        && let Ok(account) = http::HeaderValue::from_str(&call.info.account)
     {
         headers.insert("x-moto-account-id", account);
     }

@@ -131,7 +131,7 @@ pub(crate) fn config_name(field: &str) -> &'static str {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Rule {
     pub arn: String,
     pub listener: String,
@@ -179,7 +179,7 @@ impl Rule {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Listener {
     pub balancer: String,
     pub protocol: String,
@@ -188,7 +188,7 @@ pub(crate) struct Listener {
 }
 
 /// All that the front keeps by itself.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct State {
     /// Load balancer ARN to type, in the API's words (`application`, `network`).
     pub balancers: BTreeMap<String, String>,
@@ -232,6 +232,28 @@ impl State {
         let mut rules: Vec<&Rule> = self.rules.values().filter(|rule| rule.listener == listener).collect();
         rules.sort_by_key(|rule| rule.priority.unwrap_or(u32::MAX));
         rules
+    }
+
+    /// Adds what else the resource with that ARN is called by: its tags; the groups of a rule; the tags of the rules
+    /// that use a group.
+    pub(crate) fn name(&self, arn: &str, names: &mut Vec<String>) {
+        let tags = |arn: &str| self.tags.get(arn).into_iter().flat_map(BTreeMap::values).cloned();
+        names.extend(tags(arn));
+        if let Some(forward) = self.rules.get(arn).and_then(Rule::forward) {
+            names.extend(forward.groups.iter().map(|(group, _)| group.clone()));
+        }
+        if self.groups.contains_key(arn) {
+            names.extend(self.rules.values().filter(|rule| rule.uses(arn)).flat_map(|rule| tags(&rule.arn)));
+        }
+    }
+
+    /// The rule of which a name contains this part; of several the one whose ARN sorts first.
+    pub(crate) fn rule_named(&self, part: &str) -> Option<&Rule> {
+        self.rules.values().find(|rule| {
+            let mut names = vec![rule.arn.clone()];
+            self.name(&rule.arn, &mut names);
+            names.iter().any(|name| name.contains(part))
+        })
     }
 
     /// The load balancers whose rules use the group.

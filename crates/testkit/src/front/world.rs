@@ -16,16 +16,20 @@ use aws_sdk_elasticloadbalancingv2::types::{
 use super::node::Node;
 use super::{Front, REGION};
 
-/// The caller in the record of what builds a world.
-const CALLER: &str = "world";
+/// The caller in the record of what builds a world; with an account appended, in that one.
+pub(crate) const CALLER: &str = "world";
 
 pub(crate) fn client(endpoint: &str, caller: &str) -> Client {
+    client_of(endpoint, REGION, Credentials::new(caller, "not-a-secret", None, None, "testkit"))
+}
+
+pub(crate) fn client_of(endpoint: &str, region: &str, credentials: Credentials) -> Client {
     let timeouts = TimeoutConfig::builder().operation_timeout(Duration::from_secs(30)).build();
     let config = aws_sdk_elasticloadbalancingv2::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .endpoint_url(endpoint)
-        .region(Region::new(REGION))
-        .credentials_provider(Credentials::new(caller, "not-a-secret", None, None, "testkit"))
+        .region(Region::new(region.to_owned()))
+        .credentials_provider(credentials)
         .retry_config(RetryConfig::disabled())
         .timeout_config(timeouts)
         .build();
@@ -45,10 +49,21 @@ pub struct AwsWorld {
 }
 
 impl AwsWorld {
-    /// Builds load balancer `okra` with a listener.
+    /// Builds load balancer `okra` with a listener, in the account of callers without one of their own.
     pub async fn new(front: &Front) -> anyhow::Result<Self> {
-        let (vpc, subnets) = network(front).await?;
-        let client = front.client(CALLER);
+        Self::by(front, CALLER).await
+    }
+
+    /// The same in another account.
+    pub async fn in_account(front: &Front, account: &str) -> anyhow::Result<Self> {
+        let caller = format!("{CALLER}-{account}");
+        front.set_account(&caller, account);
+        Self::by(front, &caller).await
+    }
+
+    async fn by(front: &Front, caller: &str) -> anyhow::Result<Self> {
+        let (vpc, subnets) = network(front, caller).await?;
+        let client = front.client(caller);
         let mut world = Self { client, load_balancer: String::new(), listener: String::new(), vpc, subnets };
         world.load_balancer = world.load_balancer("okra").await?;
         world.listener = world.listener(&world.load_balancer, 80).await?;
@@ -71,15 +86,31 @@ impl AwsWorld {
 
     /// Creates an HTTP listener whose default rule answers 404; its ARN.
     pub async fn listener(&self, load_balancer: &str, port: i32) -> anyhow::Result<String> {
-        self.make_listener(load_balancer, port, ProtocolEnum::Http).await
+        self.make_listener(load_balancer, port, ProtocolEnum::Http, &[]).await
+    }
+
+    /// The same with tags, by which faults can find the calls about it; its ARN.
+    pub async fn tagged_listener(
+        &self,
+        load_balancer: &str,
+        port: i32,
+        tags: &[(&str, &str)],
+    ) -> anyhow::Result<String> {
+        self.make_listener(load_balancer, port, ProtocolEnum::Http, tags).await
     }
 
     /// Creates an HTTPS listener, which authentication actions need; its ARN.
     pub async fn https_listener(&self, load_balancer: &str, port: i32) -> anyhow::Result<String> {
-        self.make_listener(load_balancer, port, ProtocolEnum::Https).await
+        self.make_listener(load_balancer, port, ProtocolEnum::Https, &[]).await
     }
 
-    async fn make_listener(&self, load_balancer: &str, port: i32, protocol: ProtocolEnum) -> anyhow::Result<String> {
+    async fn make_listener(
+        &self,
+        load_balancer: &str,
+        port: i32,
+        protocol: ProtocolEnum,
+        tags: &[(&str, &str)],
+    ) -> anyhow::Result<String> {
         let certificate = "arn:aws:acm:us-east-1:123456789012:certificate/00000000-0000-0000-0000-000000000000";
         let certificate = Certificate::builder().certificate_arn(certificate).build();
         let not_found = FixedResponseActionConfig::builder().status_code("404").build();
@@ -92,6 +123,7 @@ impl AwsWorld {
             .protocol(protocol)
             .port(port)
             .default_actions(default)
+            .set_tags(to_tags(tags))
             .send()
             .await
             .context("failed to create listener")?;
@@ -111,7 +143,6 @@ impl AwsWorld {
         targets: &[SocketAddr],
         tags: &[(&str, &str)],
     ) -> anyhow::Result<String> {
-        let tags: Vec<Tag> = tags.iter().map(|(key, value)| Tag::builder().key(*key).value(*value).build()).collect();
         let created = self
             .client
             .create_target_group()
@@ -120,7 +151,7 @@ impl AwsWorld {
             .port(80)
             .vpc_id(&self.vpc)
             .target_type(TargetTypeEnum::Ip)
-            .set_tags((!tags.is_empty()).then_some(tags))
+            .set_tags(to_tags(tags))
             .send()
             .await
             .with_context(|| format!("failed to create target group {name}"))?;
@@ -157,13 +188,18 @@ impl AwsWorld {
     }
 }
 
+fn to_tags(tags: &[(&str, &str)]) -> Option<Vec<Tag>> {
+    let tag = |(key, value): &(&str, &str)| Tag::builder().key(*key).value(*value).build();
+    (!tags.is_empty()).then(|| tags.iter().map(tag).collect())
+}
+
 fn describe(target: &SocketAddr) -> TargetDescription {
     TargetDescription::builder().id(target.ip().to_string()).port(i32::from(target.port())).build()
 }
 
 /// moto's default network: its id and two subnets in two zones. No EC2 client is worth its build for one call.
-async fn network(front: &Front) -> anyhow::Result<(String, Vec<String>)> {
-    let scope = format!("Credential={CALLER}/20260101/{REGION}/ec2/aws4_request, SignedHeaders=host, Signature=0");
+async fn network(front: &Front, caller: &str) -> anyhow::Result<(String, Vec<String>)> {
+    let scope = format!("Credential={caller}/20260101/{REGION}/ec2/aws4_request, SignedHeaders=host, Signature=0");
     let answer = front
         .shared
         .http

@@ -1,20 +1,21 @@
 //! What is judged at the end of a scene.
 
 use okra_judge::{
-    CellRules, Rules, judge,
+    CellRules, Rules, examine,
     record::{Entry, Event, LbCall},
 };
 
-use super::Scene;
+use super::{Scene, sources};
 use crate::load::Load;
 
 /// Operations that change a load balancer.
-const WRITES: [&str; 6] = ["CreateRule", "ModifyRule", "DeleteRule", "SetRulePriorities", "AddTags", "RemoveTags"];
+pub(super) const WRITES: [&str; 6] =
+    ["CreateRule", "ModifyRule", "DeleteRule", "SetRulePriorities", "AddTags", "RemoveTags"];
 
 impl Scene {
     fn own_calls(&self) -> Vec<LbCall> {
         let calls = self.front.record().entries.into_iter().filter_map(|entry| match entry.event {
-            Event::Call(call) if call.caller == self.namespace && call.error.is_none() => Some(call),
+            Event::Call(call) if self.is_okrad(&call.caller) && call.error.is_none() => Some(call),
             _ => None,
         });
         calls.collect()
@@ -51,7 +52,6 @@ impl Scene {
                 let error = call.error.as_deref().unwrap_or_default();
                 format!("{} {} {error} {weights:?} {health:?}", call.caller, call.operation)
             }
-            Event::Health(_) => return None,
             Event::Object(seen) => {
                 let at = |pointer: &str| seen.object.pointer(pointer).cloned().unwrap_or_default();
                 format!(
@@ -65,6 +65,8 @@ impl Scene {
                 )
             }
             Event::Note { text } => text.clone(),
+            // Too many to print, or told by others than the front, for the judge alone.
+            _ => return None,
         };
         Some(format!("{} {} {text}", entry.seq, entry.at))
     }
@@ -87,7 +89,22 @@ impl Scene {
         rules.gone.extend(self.gone.iter().cloned());
         let mut rules = Rules::alb(&self.namespace, &self.namespace).cell(&format!("{}/{cell}", self.namespace), rules);
         rules.adoptable.extend(self.adoptable.iter().cloned());
-        let mut words: Vec<String> = judge(&self.front.record(), &rules).iter().map(ToString::to_string).collect();
+        let record = self.record();
+        let users = sources::users(&record);
+        rules.process_of = self.callers(&users);
+        rules.callers.extend(rules.process_of.keys().cloned());
+        rules.secret_namespaces = self.also.iter().chain([&self.namespace]).cloned().collect();
+        rules.planted = self.planted(&users);
+        // Without an okrad there is neither its log nor its Lease.
+        let sources: &[&str] = if users.is_empty() { &["S1", "S11"] } else { &["S1", "S9", "S10", "S11", "S17"] };
+        rules.processes = users;
+        let judged = examine(&record, &rules);
+        let mut words: Vec<String> = judged.violations.iter().map(ToString::to_string).collect();
+        if !self.writes().is_empty() {
+            // Else a source has run dry, and its checks would be silent for ever.
+            let dry = sources.iter().filter(|name| judged.coverage[**name] == 0);
+            words.extend(dry.map(|name| format!("{name} had nothing to judge")));
+        }
         let idle = |call: &&LbCall| call.operation == "ModifyRule" && call.before == call.after;
         words.extend(self.writes().iter().filter(idle).map(|call| format!("a call that changes nothing: {call:?}")));
         assert!(words.is_empty(), "the judge found: {}\ncalls:\n{}", words.join("\n"), self.told(60));

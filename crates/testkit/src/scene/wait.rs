@@ -11,7 +11,7 @@ use okra_api::{
 use super::{Scene, WITHIN};
 
 /// How often an object is looked at that no watch follows.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Names and weights as the scene tells them.
 pub fn weights(pairs: &[(&str, i64)]) -> BTreeMap<String, i64> {
@@ -32,8 +32,13 @@ impl Scene {
 
     /// Waits until something holds of a Cell.
     pub async fn until(&self, name: &str, what: &str, holds: impl Fn(&Cell) -> bool) -> Cell {
+        self.until_within(WITHIN, name, what, holds).await
+    }
+
+    /// The same for one Cell of very many, which may take longer.
+    pub async fn until_within(&self, within: Duration, name: &str, what: &str, holds: impl Fn(&Cell) -> bool) -> Cell {
         let mut cells = self.cells.clone();
-        let waited = tokio::time::timeout(WITHIN, cells.wait_for(|cells| cells.get(name).is_some_and(&holds))).await;
+        let waited = tokio::time::timeout(within, cells.wait_for(|cells| cells.get(name).is_some_and(&holds))).await;
         match waited {
             Ok(Ok(cells)) => cells[name].clone(),
             _ => self.give_up(name, what),
@@ -152,6 +157,24 @@ impl Scene {
         match tokio::time::timeout(WITHIN, waiting).await {
             Ok(object) => object,
             Err(_) => self.give_up(name, what),
+        }
+    }
+
+    /// Waits until an object of the namespace is gone.
+    pub async fn until_gone<K>(&self, name: &str)
+    where
+        K: kube::Resource<Scope = kube::core::NamespaceResourceScope> + Clone + std::fmt::Debug,
+        K: serde::de::DeserializeOwned,
+        K::DynamicType: Default,
+    {
+        let api = self.api::<K>();
+        let waiting = async {
+            while !matches!(api.get_opt(name).await, Ok(None)) {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        };
+        if tokio::time::timeout(WITHIN, waiting).await.is_err() {
+            self.give_up(name, &format!("{} {name} is gone", K::kind(&K::DynamicType::default())));
         }
     }
 
