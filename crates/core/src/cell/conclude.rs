@@ -21,6 +21,9 @@ const TARGET_GROUPS: usize = 128;
 /// So many target groups that are left out are named.
 const LEFT_OUT: usize = 20;
 
+/// What condition `TrafficVerified` says until the load balancer has answered.
+const UNANSWERED: &str = "the load balancer has not answered with the weights that are asked for";
+
 /// The plan for a Cell that cannot be acted on: nothing moves, and the Cell says why.
 pub(super) fn invalid(observed: &ObservedCell, errors: &[FieldError], now: Timestamp) -> Plan {
     cannot_act(&observed.cell, condition::VALID, reason::INVALID_SPEC, FieldError::join(errors), now)
@@ -263,7 +266,8 @@ impl Planner<'_> {
         let left_out = self.left_out();
         let all = left_out.is_empty();
         self.set(condition::VALID, all, reason::AS_DESIRED, reason::INVALID_TARGET_GROUPS, left_out);
-        let (verified, text) = self.traffic_verified();
+        // What is about to be asked for is not answered: said now, it needs no write of its own afterwards.
+        let (verified, text) = if writes { (Some(false), UNANSWERED.to_owned()) } else { self.traffic_verified() };
         let unverified = waits.unwrap_or(reason::WAITING_FOR_ROUTE);
         self.set(condition::TRAFFIC_VERIFIED, verified, reason::AS_DESIRED, unverified, text);
         let (ready, why, text) = self.rollback_ready();
@@ -301,13 +305,11 @@ impl Planner<'_> {
             Some(RouteOutcome::Verified) if !route.desired.groups.is_empty() => {
                 (Some(true), "the load balancer answered with the weights that are asked for".to_owned())
             }
-            Some(RouteOutcome::NotYet) if !plan::waits_for_health(route) => {
-                (Some(false), "the load balancer has not answered with the weights that are asked for".to_owned())
-            }
+            Some(RouteOutcome::NotYet) if !plan::waits_for_health(route) => (Some(false), UNANSWERED.to_owned()),
             Some(outcome) if !route.status.message.is_empty() => {
                 (Some(false), format!("{outcome:?}: {}", route.status.message))
             }
-            _ => (Some(false), "the load balancer has not answered with the weights that are asked for".to_owned()),
+            _ => (Some(false), UNANSWERED.to_owned()),
         }
     }
 
