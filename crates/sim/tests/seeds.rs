@@ -27,7 +27,7 @@ const FOUND: [(Planted, u64); 17] = [
     (Planted::ShareOneStepAhead, 0),
     (Planted::DetachedTooEarly, 0),
     (Planted::PauseNameReused, 1),
-    (Planted::StatusAfterAction, 36),
+    (Planted::StatusAfterAction, 31),
     (Planted::ErrorCountsAsPass, 98),
     (Planted::PauseIgnored, 31),
     (Planted::IntentNotRemembered, 0),
