@@ -90,23 +90,10 @@ struct Reference {
 async fn reference() -> Reference {
     let mut case = Case::new("plain").await;
     let load = case.rollout().await;
-    let settled = settled(&case.scene).await;
+    let settled = case.scene.settled_end_state(CELL).await;
     let reference = Reference { calls: case.calls(), created: case.created(), end: settled };
     case.end(load).await;
     reference
-}
-
-/// What a scene has come to once it no longer changes.
-async fn settled(scene: &Scene) -> EndState {
-    let mut last = scene.end_state(CELL).await;
-    loop {
-        scene.until_looks(1).await;
-        let now = scene.end_state(CELL).await;
-        if now == last {
-            return now;
-        }
-        last = now;
-    }
 }
 
 fn is_write(call: &str) -> bool {
@@ -177,7 +164,7 @@ const BLIND: Duration = Duration::from_secs(9);
 /// okrad starts anew and is shown lists of these kinds from before its own last writes, and for a while no watch mends
 /// that.
 async fn restart_with_old_lists(case: &mut Case, kinds: &[&str]) {
-    let before = settled(&case.scene).await;
+    let before = case.scene.settled_end_state(CELL).await;
     // A clean stop gives up the lease, so that all of the blindness is spent leading.
     assert_eq!(case.scene.stop_okrad().await, 0);
     let blind = kinds.iter().flat_map(|kind| {

@@ -244,23 +244,10 @@ struct Reference {
 
 async fn reference(story: Story) -> Reference {
     let (case, load) = story.tell(None).await;
-    let end = settled(&case.scene).await;
+    let end = case.scene.settled_end_state(CELL).await;
     let reference = Reference { points: case.trap.points(), created: case.created(), end };
     finish(case, load).await;
     reference
-}
-
-/// What a scene has come to once it no longer changes.
-async fn settled(scene: &Scene) -> EndState {
-    let mut last = scene.end_state(CELL).await;
-    loop {
-        scene.until_looks(1).await;
-        let now = scene.end_state(CELL).await;
-        if now == last {
-            return now;
-        }
-        last = now;
-    }
 }
 
 async fn killed(story: Story, point: Point, reference: &Reference) {

@@ -181,24 +181,14 @@ impl CellController {
         Ok(Arc::new(cell))
     }
 
-    /// What is remembered as left, and was not written here, must be what the store has: the first list of a process can
-    /// be older than what the okrad before this one wrote, and that would seem to be somebody else's.
-    async fn confirm(&self, key: &Key, stored: &Cell) -> Result<(), ReconcileError> {
-        let live = self.context.store.get_live::<Cell>(key).await?;
-        if live.metadata.resource_version != stored.metadata.resource_version {
-            let (kind, key) = (Kind::of::<Cell>().to_string(), key.clone());
-            return Err(BackendError::Conflict { kind, key }.into());
-        }
-        Ok(())
-    }
-
     /// Writes the status when it is not the one that is stored.
     async fn write_status(&self, key: &Key, stored: &Arc<Cell>, plan: &Plan) -> Result<bool, ReconcileError> {
         // Until the answer is there, nobody knows what is stored.
         let left = self.left.lock().remove(key);
         if stored.status.as_ref() == Some(&plan.status) {
             if left.is_none() {
-                self.confirm(key, stored).await?;
+                // What the okrad before this one wrote would else seem to be somebody else's, once an old list is made up.
+                self.context.store.confirm(&**stored).await?;
             }
             self.left.lock().insert(key.clone(), stored.clone());
             return Ok(false);

@@ -308,11 +308,7 @@ impl<'a, K: RouteKind> Run<'a, K> {
     /// process writes, the cache itself waits for.
     async fn confirm(&mut self) -> Result<(), ReconcileError> {
         if !self.memory.confirmed {
-            let live = self.controller.context.store.get_live::<K>(self.key).await?;
-            if live.meta().resource_version != self.object.meta().resource_version {
-                let (kind, key) = (self.subject.kind.to_string(), self.key.clone());
-                return Err(BackendError::Conflict { kind, key }.into());
-            }
+            self.controller.context.store.confirm(&*self.object).await?;
             self.memory.confirmed = true;
         }
         Ok(())

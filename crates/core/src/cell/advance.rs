@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use okra_api::{PausePhase, RunPhase, cell_status::RolloutOutcome, condition::reason};
 
 use super::{
+    observed::ObservedRun,
     plan::{Action, Planner},
     steps::{RolloutStep, share_at},
 };
@@ -172,7 +173,7 @@ impl Planner<'_> {
             self.wait(reason::ROLLING_OUT, format!("{}: waits for {kind} {name} to be created", self.step_words()));
             return Progress::Waits;
         };
-        let because = if run.message.is_empty() { String::new() } else { format!(": {}", run.message) };
+        let because = because(run);
         match run.phase {
             RunPhase::Successful => return Progress::Done,
             RunPhase::Error if is_planted(Planted::ErrorCountsAsPass) => return Progress::Done,
@@ -200,7 +201,7 @@ impl Planner<'_> {
         let runs = names.filter_map(|name| Some((self.observed.runs.get(&name)?, name)));
         let failed = runs.into_iter().find(|(run, _)| matches!(run.phase, RunPhase::Failed | RunPhase::Error));
         let Some((run, name)) = failed else { return false };
-        let because = if run.message.is_empty() { String::new() } else { format!(": {}", run.message) };
+        let because = because(run);
         self.fail(&format!("{name} ended {:?}{because}", run.phase));
         true
     }
@@ -224,7 +225,7 @@ impl Planner<'_> {
             self.wait(reason::ROLLING_OUT, text);
             return false;
         };
-        let because = if run.message.is_empty() { String::new() } else { format!(": {}", run.message) };
+        let because = because(run);
         match run.phase {
             RunPhase::Failed | RunPhase::Error => {
                 self.fail(&format!("background AnalysisRun {name} ended {:?}{because}", run.phase));
@@ -260,4 +261,9 @@ impl Planner<'_> {
     pub fn step_words(&self) -> String {
         format!("step {} of {}", self.step_index().saturating_add(1), self.steps().len())
     }
+}
+
+/// What a run says of its end, as the tail of a sentence; empty when it says nothing.
+fn because(run: &ObservedRun) -> String {
+    if run.message.is_empty() { String::new() } else { format!(": {}", run.message) }
 }

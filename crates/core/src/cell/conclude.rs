@@ -97,10 +97,14 @@ impl Planner<'_> {
         Plan { actions: self.actions, status: self.status, report, notes: self.notes, wake_at: self.wake_at }
     }
 
+    /// Whether this plan asks the router for something new.
+    fn writes_route(&self) -> bool {
+        self.actions.iter().any(|action| matches!(action, Action::WriteRoute(_)))
+    }
+
     /// At rest too the weights are only right once the load balancer said so.
     fn wait_for_rebalancing(&mut self) {
-        let writes = self.actions.iter().any(|action| matches!(action, Action::WriteRoute(_)));
-        let pending = writes || self.route().is_some_and(|route| !route.is_verified());
+        let pending = self.writes_route() || self.route().is_some_and(|route| !route.is_verified());
         let said = self.waits.iter().any(|wait| wait.reason == reason::WAITING_FOR_ROUTE);
         let rests = self.stable().is_some() && self.rollout().is_none() && self.status.hold.is_none();
         if pending && rests && !said {
@@ -128,8 +132,7 @@ impl Planner<'_> {
 
     /// A refusal is the first thing to know, whatever else is waited for: a pause, say.
     fn note_refusal(&mut self) {
-        let writes = self.actions.iter().any(|action| matches!(action, Action::WriteRoute(_)));
-        let route = self.route().filter(|route| route.outcome() == Some(RouteOutcome::Refused) && !writes);
+        let route = self.route().filter(|route| route.outcome() == Some(RouteOutcome::Refused) && !self.writes_route());
         let Some(text) = route.map(|route| route.status.message.clone()) else { return };
         self.waits.retain(|wait| wait.text != text);
         self.waits.insert(0, super::plan::Wait { reason: reason::REFUSED, text, deadline: true });
@@ -248,7 +251,7 @@ impl Planner<'_> {
         let phase = self.status.phase;
         let text = self.status.message.clone();
         let waits = self.waits.first().map(|wait| wait.reason);
-        let writes = self.actions.iter().any(|action| matches!(action, Action::WriteRoute(_)));
+        let writes = self.writes_route();
         let settled = !writes && self.route().is_some_and(super::ObservedRoute::is_verified);
         let rested = if phase == Some(CellPhase::Failed) { reason::ROLLOUT_FAILED } else { reason::AS_DESIRED };
         let ready = settled && matches!(phase, Some(CellPhase::Healthy | CellPhase::Failed));

@@ -163,6 +163,17 @@ impl Store {
         parse(&kind, value)
     }
 
+    /// Whether a copy is what the store has, past the cache. `Conflict` when it is not: a copy of the first list of a
+    /// process can be older than what the process before it wrote (safety.md S10).
+    pub async fn confirm<K: Stored>(&self, copy: &K) -> Result<(), BackendError> {
+        let key = Key::of_typed(copy);
+        let live = self.get_live::<K>(&key).await?;
+        if live.meta().resource_version == copy.meta().resource_version {
+            return Ok(());
+        }
+        Err(BackendError::Conflict { kind: Kind::of::<K>().to_string(), key })
+    }
+
     /// Every object as it is now, past the cache, sorted by key: in one namespace, or in all that the store
     /// looks at. Objects that cannot be parsed are left out and logged.
     pub async fn list_live<K: Stored>(&self, namespace: Option<&str>) -> Result<Vec<K>, BackendError> {

@@ -105,6 +105,22 @@ impl Scene {
         (name.cloned().unwrap_or_default(), self.timeless(&body))
     }
 
+    /// What the scene has come to once it no longer changes: okrad has looked at the rule in between.
+    pub async fn settled_end_state(&self, cell: &str) -> EndState {
+        let settled = async {
+            let mut last = self.end_state(cell).await;
+            loop {
+                self.until_looks(1).await;
+                let now = self.end_state(cell).await;
+                if now == last {
+                    return now;
+                }
+                last = now;
+            }
+        };
+        tokio::time::timeout(WITHIN, settled).await.expect("the scene comes to rest")
+    }
+
     /// Waits until this scene has come to the same as another; panics with the differences when it does not.
     pub async fn until_end_state(&self, cell: &str, expected: &EndState) {
         let waiting = async {
