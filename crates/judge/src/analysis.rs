@@ -134,7 +134,8 @@ fn not_back(case: &Case<'_>, key: &str, failed: &CellView, end: usize) -> Option
     if was.id != is.id || excused {
         return None;
     }
-    if cell.spec.on_failure.as_deref() == Some("Hold") {
+    // A person may also have pinned another version: then it went back, and that is looked at below.
+    if cell.spec.on_failure.as_deref() == Some("Hold") && !is.is_back() {
         let held = cell.status.hold.is_some() || cell.condition("Paused").is_some();
         return (!held).then(|| "it is not paused".to_owned());
     }
@@ -255,6 +256,11 @@ mod tests {
             }
         };
         assert_eq!((fails(held(true), &STAYS, true), fails(held(false), &STAYS, true)), (0, 1));
+        let pinned = |cell: &mut Value| {
+            held(false)(cell);
+            cell["status"]["rollout"]["outcome"] = json!("Superseded");
+        };
+        assert_eq!((fails(pinned, &BACK, true), fails(pinned, &STAYS, true)), (0, 1), "another version was pinned");
         let decided = |cell: &mut Value| cell["status"]["lastRequest"] = json!({"id": "r", "verb": "promote"});
         assert_eq!(fails(decided, &STAYS, true), 0);
     }

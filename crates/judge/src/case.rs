@@ -138,13 +138,40 @@ impl<'a> Case<'a> {
     /// Whether every target group of a Cell's version is gone: its object, or the group itself as the rules say.
     pub(crate) fn is_gone(&self, cell: &str, version: &str, position: usize) -> bool {
         let Some(rules) = self.rules.cells.get(cell) else { return false };
-        let gone = self.gone_groups(position);
+        let (gone, known) = (self.gone_groups(position), self.known_groups(position));
         let mut groups = rules.versions.iter().filter(|(_, own)| own.as_str() == version).map(|(group, _)| group);
         let mut any = false;
         groups.all(|group| {
             any = true;
-            rules.is_taken(group) || gone.contains(group.as_str())
+            let not_yet = !known.is_empty() && !known.contains(group.as_str());
+            rules.is_taken(group) || gone.contains(group.as_str()) || not_yet
         }) && any
+    }
+
+    /// The ids of target groups whose object was seen up to a position. Where any was, the others are not there yet.
+    pub(crate) fn known_groups(&self, position: usize) -> BTreeSet<&'a str> {
+        let groups = self.sightings.iter().filter(|seen| matches!(seen.kind, "AWSTargetGroup" | "TargetGroup"));
+        let known = groups.take_while(|seen| seen.position <= position);
+        let ids = known.filter_map(|seen| {
+            seen.object
+                .pointer("/spec/arn")
+                .or_else(|| seen.object.pointer("/spec/endpoint/url"))
+                .and_then(Value::as_str)
+        });
+        ids.collect()
+    }
+
+    /// Where the intent of a Cell's route that held at a position was seen first; `None`: no route object was seen.
+    pub(crate) fn intent_position(&self, cell: &str, position: usize) -> Option<usize> {
+        let mut since = None;
+        let routes = self.of_kind("AWSApplicationLoadBalancerConfig").filter(|seen| seen.key == cell);
+        for seen in routes.take_while(|seen| seen.position < position) {
+            let generation = Meta::of(seen.object).generation;
+            if since.is_none_or(|(known, _)| known != generation) {
+                since = Some((generation, seen.position));
+            }
+        }
+        since.map(|(_, position)| position)
     }
 
     /// The ids of target groups whose object was seen and is gone, or is being deleted, at a position.

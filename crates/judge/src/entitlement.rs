@@ -225,7 +225,7 @@ fn plus_span(case: &Case<'_>) -> jiff::SignedDuration {
 mod tests {
     use serde_json::{Value, json};
 
-    use crate::fixture::{A, B, B2, Builder, cell, rules};
+    use crate::fixture::{A, A2, B, B2, Builder, cell, rules};
     use crate::judge;
 
     const C: &str = "arn:c";
@@ -319,6 +319,24 @@ mod tests {
         assert_eq!(after_analysis("Failed", &by("")), ["S4"], "nobody's name");
         let refused = json!({"id": "r", "verb": "promote", "user": "ann", "accepted": false});
         assert_eq!(after_analysis("Failed", &refused), ["S4"]);
+    }
+
+    #[test]
+    fn a_fall_back_passes_steps_when_no_group_of_the_version_before_is_there() {
+        let with = |other_is_there: bool| {
+            let mut builder = attached();
+            builder.object("AWSTargetGroup", "a", json!({"spec": {"arn": A}}));
+            if other_is_there {
+                builder.object("AWSTargetGroup", "a2", json!({"spec": {"arn": A2}}));
+            }
+            builder.object("Cell", "web", cell(at(1, &json!({"currentStepRun": "web-r7-1-analysis"}))));
+            builder.object("AnalysisRun", "web-r7-1-analysis", json!({"status": {"phase": "Running"}}));
+            builder.object("AWSTargetGroup", "a", Value::Null);
+            builder.object("Cell", "web", cell(at(3, &json!({}))));
+            found(&builder)
+        };
+        assert!(with(false).is_empty(), "the second one comes later, if at all");
+        assert_eq!(with(true), ["S4"]);
     }
 
     #[test]

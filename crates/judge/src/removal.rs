@@ -74,12 +74,16 @@ fn made_room(
     let brings_another =
         wanted.iter().any(|(group, weight)| is_canary(group) && (*weight > 0 || !before.weights.contains_key(group)));
     let drained = drained_groups(case, shift.position);
+    // What was decided on while the group was drained is carried out, however late.
+    let decided = case.intent_position(shift.key, shift.position).and_then(|position| drained_groups(case, position));
+    let was_drained = |group: &String| decided.as_ref().is_some_and(|drained| drained.contains(group));
     for (group, weight) in &before.weights {
         if !is_stable(group) || wanted.contains_key(group) || cell.is_taken(group) {
             continue;
         }
         findings.occasion();
-        let may_be_drained = *weight == 0 && drained.as_ref().is_none_or(|drained| drained.contains(group));
+        let is_drained = drained.as_ref().is_none_or(|drained| drained.contains(group)) || was_drained(group);
+        let may_be_drained = *weight == 0 && is_drained;
         let is_healthy = healthy.get(group.as_str()).copied().unwrap_or(false);
         if brings_another && is_healthy && !may_be_drained {
             let text = format!("cell {}: healthy group {group} of stable version {stable} is detached", shift.key);
@@ -199,6 +203,35 @@ mod tests {
         };
         assert!(leave(&serde_json::json!({"okra.mumo.co/drain": "true"})).is_empty());
         assert_eq!(leave(&serde_json::json!({})), ["S19"]);
+    }
+
+    #[test]
+    fn what_was_decided_while_a_group_was_drained_may_come_late() {
+        let late = |decided_before: bool| {
+            let mut builder = Builder::default();
+            builder.create(&[(A, 50), (A2, 50)]);
+            for group in [A, A2, B] {
+                builder.health(group, 2, 2);
+            }
+            let group = |drain: &str| {
+                let annotations = serde_json::json!({"okra.mumo.co/drain": drain});
+                serde_json::json!({"metadata": {"annotations": annotations}, "spec": {"arn": A2}})
+            };
+            let route = |generation: i64| serde_json::json!({"metadata": {"generation": generation}});
+            builder.object("AWSApplicationLoadBalancerConfig", "web", route(1));
+            builder.object("AWSTargetGroup", "a2", group("true"));
+            builder.modify(&[(A, 100), (A2, 0)]);
+            if decided_before {
+                builder.object("AWSApplicationLoadBalancerConfig", "web", route(2));
+            }
+            builder.object("AWSTargetGroup", "a2", group("false"));
+            builder.object("AWSApplicationLoadBalancerConfig", "web", route(if decided_before { 2 } else { 3 }));
+            builder.modify(&[(A, 100), (B, 0)]);
+            let found = judge(&builder.record(), &rules());
+            found.iter().map(|violation| violation.invariant).collect::<Vec<_>>()
+        };
+        assert!(late(true).is_empty());
+        assert_eq!(late(false), ["S19"]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::Findings;
 use crate::case::{Case, Sighting};
 use crate::record::{Entry, Event};
 use crate::rules::{Rules, plain};
+use crate::view::Meta;
 
 /// Kubernetes times may be whole seconds.
 const ROUNDING: SignedDuration = SignedDuration::from_secs(1);
@@ -29,7 +30,7 @@ pub(crate) fn steps_are_read_back(case: &Case<'_>, findings: &mut Findings) {
         let Some(entry) = entries.get(seen.position) else { continue };
         let earlier = entries.get(..seen.position).unwrap_or_default();
         let progress = cells.entry(&seen.key).or_default();
-        for text in advance(progress, seen, earlier, case.rules, findings) {
+        for text in advance(progress, seen, earlier, case, findings) {
             findings.breach(entry.seq, text);
         }
     }
@@ -39,10 +40,10 @@ fn advance(
     progress: &mut Progress,
     seen: &Sighting<'_>,
     earlier: &[Entry],
-    rules: &Rules,
+    case: &Case<'_>,
     findings: &mut Findings,
 ) -> Vec<String> {
-    let key = seen.key.as_str();
+    let (key, rules) = (seen.key.as_str(), case.rules);
     let status = seen.object.get("status").unwrap_or(&Value::Null);
     let rollout = status.get("rollout").unwrap_or(&Value::Null);
     let (Some(id), Some(index)) = (text(rollout, "id"), rollout.get("currentStepIndex").and_then(Value::as_u64)) else {
@@ -55,7 +56,7 @@ fn advance(
     }
     let promoted = promoted(progress, status, seen);
     let from = std::mem::replace(&mut progress.index, index);
-    if promoted || progress.skips_all || fell_back(rollout, key, rules) {
+    if promoted || progress.skips_all || fell_back(rollout, seen, case) {
         return Vec::new();
     }
     let shares = shares(rollout, seen.object);
@@ -71,12 +72,39 @@ fn advance(
 }
 
 /// Whether every group of the version before was taken away: then the canary gets all traffic at once (L9).
-fn fell_back(rollout: &Value, key: &str, rules: &Rules) -> bool {
-    let (Some(before), Some(cell)) = (text(rollout, "previousVersion").map(plain), rules.cells.get(key)) else {
+fn fell_back(rollout: &Value, seen: &Sighting<'_>, case: &Case<'_>) -> bool {
+    let (Some(before), Some(cell)) =
+        (text(rollout, "previousVersion").map(plain), case.rules.cells.get(seen.key.as_str()))
+    else {
         return false;
     };
     let mut groups = cell.versions.iter().filter(|(_, version)| **version == before).map(|(group, _)| group).peekable();
-    groups.peek().is_some() && groups.all(|group| cell.gone.contains(group))
+    let selector = rollout.pointer("/selector/matchLabels");
+    let known = case.known_groups(seen.position);
+    let not_yet = |group: &str| !known.is_empty() && !known.contains(group);
+    groups.peek().is_some()
+        && groups
+            .all(|group| cell.gone.contains(group) || not_yet(group) || went_away(group, &before, selector, seen, case))
+}
+
+/// Whether the object of a group was there, and then was not, or did not count as one of the version any more. okra
+/// may see it late, and after the object is back.
+fn went_away(group: &str, version: &str, selector: Option<&Value>, seen: &Sighting<'_>, case: &Case<'_>) -> bool {
+    let counts = |object: &Value| {
+        let labels = Meta::of(object).labels;
+        let selected = selector.and_then(Value::as_object).into_iter().flatten();
+        let selected = selected.into_iter().all(|(name, value)| labels.get(name).map(String::as_str) == value.as_str());
+        let own = labels.get(okra_api::names::VERSION_LABEL).map(|label| plain(label));
+        selected && own.is_none_or(|own| own == version)
+    };
+    let known = case.of_kind("AWSTargetGroup").take_while(|own| own.position <= seen.position);
+    let mut key = None;
+    known.into_iter().any(|own| {
+        if own.object.pointer("/spec/arn").and_then(Value::as_str) == Some(group) {
+            key = Some(own.key.as_str());
+        }
+        key == Some(own.key.as_str()) && (own.object.is_null() || !counts(own.object))
+    })
 }
 
 /// Whether a person's promotion explains that steps were passed.
@@ -104,7 +132,9 @@ fn promoted(progress: &mut Progress, status: &Value, seen: &Sighting<'_>) -> boo
 /// The canary share that each step asks for, in percent; `None` for steps that set no weight.
 fn shares(rollout: &Value, cell: &Value) -> Vec<Option<i64>> {
     let own = rollout.get("steps").and_then(Value::as_array);
-    let spec = cell.pointer("/spec/updateStrategy/canary/steps").and_then(Value::as_array);
+    // The spec may have been changed to a canary since: a blue-green rollout goes on as it began.
+    let is_canary = text(rollout, "strategy") != Some("BlueGreen");
+    let spec = cell.pointer("/spec/updateStrategy/canary/steps").and_then(Value::as_array).filter(|_| is_canary);
     let mut share = 0;
     let steps = own.or(spec).into_iter().flatten();
     steps
@@ -209,6 +239,22 @@ mod tests {
     }
 
     #[test]
+    fn a_blue_green_rollout_has_no_steps_of_a_canary() {
+        let status = |index: u64, strategy: &str| {
+            let rollout = json!({"id": "2-7", "version": "2", "currentStepIndex": index, "strategy": strategy});
+            json!({"status": {"rollout": rollout}, "spec": {"updateStrategy": {"canary": {"steps": [{"setWeight": 80}]}}}})
+        };
+        let found = |strategy: &str| {
+            let mut builder = Builder::default();
+            for index in [0, 1] {
+                builder.object("Cell", "web", status(index, strategy));
+            }
+            breaches(&builder)
+        };
+        assert_eq!((found("Canary"), found("BlueGreen")), (vec!["S8"], vec![]));
+    }
+
+    #[test]
     fn a_fall_back_skips_steps_once_all_stable_groups_are_gone() {
         let mut builder = started();
         builder.cell(3, &json!({}));
@@ -220,6 +266,26 @@ mod tests {
         assert_eq!(flagged(&rules), ["S8", "S8"], "one of two is left");
         rules.cells.get_mut("default/web").unwrap().gone.insert(A2.to_owned());
         assert!(flagged(&rules).is_empty());
+    }
+
+    #[test]
+    fn a_fall_back_is_seen_by_the_objects_of_the_groups() {
+        let object = |arn: &str, version: &str| json!({"metadata": {"labels": {"role": "web", okra_api::names::VERSION_LABEL: version}}, "spec": {"arn": arn}});
+        let with = |ends: [serde_json::Value; 2]| {
+            let mut builder = started();
+            for (name, arn) in [("a", A), ("a2", A2)] {
+                builder.object("AWSTargetGroup", name, object(arn, "v1"));
+            }
+            for (name, end) in ["a", "a2"].into_iter().zip(ends) {
+                builder.object("AWSTargetGroup", name, end);
+            }
+            builder.cell(3, &json!({}));
+            breaches(&builder)
+        };
+        let gone = serde_json::Value::Null;
+        assert!(with([gone.clone(), gone.clone()]).is_empty(), "deleted");
+        assert!(with([gone.clone(), object(A2, "latest")]).is_empty(), "deleted, and of no version any more");
+        assert_eq!(with([gone, object(A2, "v1.0.0")]), ["S8", "S8"], "one of two is left");
     }
 
     #[test]

@@ -29,6 +29,7 @@ impl Planner<'_> {
             return self.conclude_advance();
         }
         if let Some(why) = self.frozen().filter(|_| !self.is_rollback()) {
+            self.take_back_share();
             let reason = self.frozen_reason();
             return self.wait_for_person(reason, why);
         }
@@ -87,6 +88,15 @@ impl Planner<'_> {
         }
     }
 
+    /// A raise that is taken back because nothing may move is not due any more, whatever else changes meanwhile.
+    fn take_back_share(&mut self) {
+        let Some(held) = self.share_taken_back().filter(|held| *held < self.share) else { return };
+        self.share = held;
+        if let Some(rollout) = self.status.rollout.as_mut() {
+            rollout.canary_weight = held;
+        }
+    }
+
     /// The current step is done.
     pub fn next_step(&mut self) {
         let now = self.now;
@@ -113,6 +123,18 @@ impl Planner<'_> {
 
     /// The canary has all traffic: is it verified?
     fn complete(&mut self) {
+        if let Some(share) = self.accepted_share().filter(|share| *share < 100) {
+            // Nothing comes after that would give it the rest, and a version without all traffic is not stable.
+            if let Some(rollout) = self.status.rollout.as_mut() {
+                rollout.canary_weight = share;
+            }
+            let text = format!("the weights stay as a person accepted them, with {share} % for the new version");
+            let text = format!("{text}: resume gives it all traffic, abort goes back");
+            return self.hold(reason::PAUSED_BY_PERSON, text, "");
+        }
+        if !self.canary_carries() {
+            return;
+        }
         match self.desired() {
             Some(desired) if self.is_settled(&desired) => {
                 let Some(rollout) = self.status.rollout.as_mut() else { return };
@@ -128,6 +150,9 @@ impl Planner<'_> {
     }
 
     fn weight_step(&mut self) -> Progress {
+        if !self.canary_carries() {
+            return Progress::Waits;
+        }
         match self.desired() {
             Some(desired) if self.is_settled(&desired) || is_planted(Planted::StepDoneBeforeReadBack) => Progress::Done,
             Some(_) => {

@@ -59,9 +59,14 @@ fn check_action(observed: &ObservedCell, route: &DesiredRoute) -> Vec<Breach> {
 /// S4 to S7: who may have how much.
 fn check_shares(observed: &ObservedCell, plan: &Plan, route: &DesiredRoute) -> Vec<Breach> {
     let before = observed.route.as_ref().map(|route| shares(observed, &route.desired)).unwrap_or_default();
+    // What a group had whose version nobody knows any more may go to any.
+    let lost = observed.route.as_ref().map_or(0, |route| {
+        1_000_000 - before.values().sum::<i64>() - i64::try_from(route.desired.groups.len()).unwrap_or(0)
+    });
+    let lost = if before.is_empty() { 0 } else { lost.max(0) };
     let after = shares(observed, route);
     let raised =
-        |version: &Version| after.get(version).copied().unwrap_or(0) > before.get(version).copied().unwrap_or(0);
+        |version: &Version| after.get(version).copied().unwrap_or(0) > before.get(version).copied().unwrap_or(0) + lost;
     let status = &plan.status;
     let rollout = status.rollout.as_ref().filter(|rollout| rollout.finished_at.is_none());
     let canary = rollout.and_then(|rollout| version::parse(&rollout.version).ok());
@@ -114,7 +119,8 @@ fn shares(observed: &ObservedCell, route: &DesiredRoute) -> BTreeMap<Version, i6
     for group in route.groups.iter().filter(|group| group.weight > 0) {
         let object = observed.groups.iter().find(|object| object.name == group.name);
         let label = object.and_then(|object| selector.version_labels().find_map(|label| object.labels.get(label)));
-        if let Some(version) = label.and_then(|label| version::parse(label).ok()) {
+        let told = || status.target_groups.iter().find(|told| told.name == group.name).map(|told| &told.version);
+        if let Some(version) = label.or_else(told).and_then(|label| version::parse(label).ok()) {
             *shares.entry(version).or_insert(0) += share_of(&weights, &group.name);
         }
     }

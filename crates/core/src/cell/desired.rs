@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     planted::{Planted, is_planted},
-    version::Version,
+    version::{self, Version},
 };
 
 /// So many former intents travel with a route.
@@ -82,9 +82,10 @@ impl Planner<'_> {
         }
         let weights = weights.map(|weights| self.accepted(weights)).unwrap_or_default();
         let mut health_of: BTreeSet<String> = BTreeSet::new();
+        let room = self.router.max_groups.saturating_sub(self.leaving());
         let mut add = |group: &VersionedGroup, weight: i32, min_healthy: u32| {
             let is_there = route.groups.iter().any(|there| there.name == group.name);
-            if is_there || route.groups.len() >= self.router.max_groups {
+            if is_there || route.groups.len() >= if weight > 0 { self.router.max_groups } else { room } {
                 return false;
             }
             route.groups.push(RouteGroup {
@@ -151,6 +152,18 @@ impl Planner<'_> {
         if self.is_winding_back() || !serves { Gate::WayBack } else { Gate::Floor(100 - self.share) }
     }
 
+    /// Whether all traffic is back, by the intent and by the router's answer: a group that comes now is none that the
+    /// way back needs, and keeps to the floor.
+    fn is_back(&self) -> bool {
+        let stable = self.stable();
+        let is_other = |name: &str| self.grouping.by_name(name).map(|group| &group.version) != stable.as_ref();
+        let mut asked = self.route().into_iter().flat_map(|route| &route.desired.groups);
+        let mut held = self.route().into_iter().flat_map(|route| &route.status.weights);
+        self.is_winding_back()
+            && !asked.any(|group| group.weight > 0 && is_other(&group.name))
+            && !held.any(|group| group.weight > 0 && is_other(&group.name))
+    }
+
     /// The share that the canary's floor is computed for: the present one, before the first raise the first one.
     fn gated_share(&self) -> i32 {
         let steps = self.steps();
@@ -172,14 +185,22 @@ impl Planner<'_> {
         let all_drained = groups.iter().all(|group| group.drained);
         let serves = |group: &VersionedGroup| self.current(group).is_some_and(|weight| weight > 0);
         let any_serves = groups.iter().any(serves);
-        // Drained by a person; but never the last one that serves, or that could when none does.
-        let is_drained = |group: &VersionedGroup| group.drained && !(all_drained && (serves(group) || !any_serves));
+        // Drained by a person; but never the last one that serves, or that could when none does. On the way back one
+        // healthy target is enough to take what the canary had, not what a drained group has: that one waits.
+        let is_drained = |group: &VersionedGroup| {
+            let last = all_drained && (serves(group) || !any_serves);
+            group.drained && !last && !(gate == Gate::WayBack && serves(group))
+        };
         let floorless = is_planted(Planted::HealthFloorIgnored);
+        let floor = if self.is_back() && any_serves { self.spec.floor.needed(at_start, 100) } else { 1 };
         for group in groups {
             let healthy = self.route().and_then(|route| route.health(&group.name)).map(|health| health.healthy);
             let place = match (gate, self.current(group)) {
                 _ if is_drained(group) => &mut side.drained,
                 (Gate::FirstDeployment, _) => &mut side.carry,
+                (Gate::WayBack, Some(0)) if floor > 1 && healthy.is_none_or(|healthy| healthy < floor) => {
+                    &mut side.entering
+                }
                 (Gate::WayBack, Some(_)) if healthy != Some(0) => &mut side.carry,
                 (Gate::Floor(_), Some(weight)) if weight > 0 => &mut side.carry,
                 (Gate::Floor(_), Some(_)) if healthy.is_some_and(|healthy| healthy >= min_healthy) || floorless => {
@@ -242,6 +263,22 @@ impl Planner<'_> {
         false
     }
 
+    /// Whether a group of the canary can have the share that is due; a person may have skipped the wait for it. Says so
+    /// when none can: a step without its weight is not done.
+    pub fn canary_carries(&mut self) -> bool {
+        let (_, canary) = self.sides();
+        if self.share == 0 || !canary.carry.is_empty() {
+            return true;
+        }
+        if !self.desired().is_some_and(|desired| self.is_settled(&desired)) {
+            self.wait_for_route();
+        }
+        let version = self.canary().map(|version| version.to_string()).unwrap_or_default();
+        let text = format!("waits for healthy targets of {version} (each group needs {})", canary.min_healthy);
+        self.wait(okra_api::condition::reason::WAITING_FOR_HEALTH, text);
+        false
+    }
+
     /// Whether the moving rollout is past its attach phase.
     fn has_begun(&self) -> bool {
         self.moving().is_some_and(|rollout| rollout.canary_weight > 0 || rollout.current_step_index > 0)
@@ -269,6 +306,13 @@ impl Planner<'_> {
     fn parked_for(&self, group: &VersionedGroup) -> Option<SignedDuration> {
         let entry = self.status.retired_target_groups.iter().find(|retired| retired.name == group.name)?;
         (self.current(group) == Some(0)).then(|| self.now.duration_since(entry.zero_since))
+    }
+
+    /// How many groups the rule holds with weight that are not there any more: they go to 0 first and keep their room
+    /// until that has settled.
+    fn leaving(&self) -> usize {
+        let held = self.route().into_iter().flat_map(|route| &route.status.weights);
+        held.filter(|held| held.weight > 0 && self.grouping.by_id(&held.id).is_none()).count()
     }
 
     /// Whether the load balancer's data path had time to follow (settle): before that nothing is detached.
@@ -325,6 +369,35 @@ impl Planner<'_> {
         route
     }
 
+    /// The canary's share in percent after a raise of it is taken back; `None`: none is.
+    pub fn share_taken_back(&self) -> Option<i32> {
+        let asked = self.route()?.desired.weights();
+        let weights = self.frozen_route().weights();
+        if weights == asked || !self.status.accepted_weights.is_empty() {
+            return None;
+        }
+        self.canary_percent(&weights)
+    }
+
+    /// The canary's share in percent by what a person accepted; `None`: nobody did.
+    pub fn accepted_share(&self) -> Option<i32> {
+        self.canary_percent(&self.status.accepted_weights)
+    }
+
+    /// The share of the canary's groups, those that left among them, rounded down.
+    fn canary_percent(&self, weights: &BTreeMap<String, i32>) -> Option<i32> {
+        let canary = self.canary()?;
+        let left = &self.status.target_groups;
+        let version_of = |name: &str| match self.grouping.by_name(name) {
+            Some(group) => Some(group.version.clone()),
+            None => left.iter().find(|group| group.name == name).and_then(|group| version::parse(&group.version).ok()),
+        };
+        let own = weights.iter().filter(|(name, _)| version_of(name).as_ref() == Some(&canary));
+        let own: i64 = own.map(|(_, weight)| i64::from(*weight)).sum();
+        let total: i64 = weights.values().map(|weight| i64::from(*weight)).sum();
+        i32::try_from(own.saturating_mul(100).checked_div(total)?).ok()
+    }
+
     /// Asks the router for what is due, if that is not what it is asked for already.
     pub fn write_route(&mut self) {
         let desired = if self.look_only {
@@ -367,7 +440,7 @@ impl Planner<'_> {
         former.split_off(surplus)
     }
 
-    /// Whether weights are frozen and every group that has weight is still there.
+    /// Whether weights are frozen and every group that has weight is still there; or nobody is who may take over.
     fn is_frozen_still(&self) -> bool {
         let Some(route) = self.route() else { return false };
         let weighted = route.desired.groups.iter().filter(|group| group.weight > 0);
@@ -375,7 +448,8 @@ impl Planner<'_> {
             weighted.into_iter().all(|group| self.grouping.by_name(&group.name).is_some_and(|own| own.id == group.id));
         let way_back = self.is_winding_back() || self.is_rollback();
         let stable_gone = self.stable().is_some_and(|stable| self.grouping.of(&stable).is_empty());
-        self.frozen().is_some() && !way_back && !stable_gone && all_there && !route.desired.groups.is_empty()
+        let stays = if stable_gone { self.failed_canary().is_some() } else { all_there };
+        self.frozen().is_some() && !way_back && stays && !route.desired.groups.is_empty()
     }
 
     /// Keeps the book of groups that no longer serve.

@@ -166,11 +166,17 @@ impl Planner<'_> {
 
     /// All groups of the stable version are gone.
     fn fall_back(&mut self, stable: &Version) {
-        let next = self.grouping.versions().find(|version| !self.is_blocked(version)).cloned();
-        let Some(next) = next else {
-            let text = format!(
-                "no target group of {stable} or of any version that is not blocked is left: the rule stays as it is"
-            );
+        let failed = self.failed_canary();
+        let fit = |version: &&Version| !self.is_blocked(version) && failed.as_ref() != Some(*version);
+        let Some(next) = self.grouping.versions().find(fit).cloned() else {
+            let text = match failed {
+                Some(canary) => format!(
+                    "no target group of {stable} is left, and the analysis of {canary} failed: the rule stays as it is"
+                ),
+                None => format!(
+                    "no target group of {stable} or of any version that is not blocked is left: the rule stays as it is"
+                ),
+            };
             return self.wait(reason::NO_TARGET_GROUPS, text);
         };
         let why = format!("the target groups of {stable} are gone");
@@ -181,6 +187,10 @@ impl Planner<'_> {
             {
                 rollout.current_step_index = total;
                 rollout.reason.clone_from(&why);
+                // Whatever its analysis comes to, there is nothing to go back to.
+                rollout.current_step_run = None;
+                let runs = self.live_runs().into_iter();
+                self.actions.extend(runs.map(|name| Action::TerminateRun { name }));
                 self.note(true, "FallBack", format!("{why}: all traffic goes to {next}"));
             }
             self.status.hold = None;
@@ -195,6 +205,13 @@ impl Planner<'_> {
         self.status.hold = None;
         self.begin(&next, Start::AtOnce, &why);
         self.note(true, "FallBack", format!("{why}: all traffic goes to {next}"));
+    }
+
+    /// The canary that a failed analysis holds: until a person decides it takes no traffic over, as if it were
+    /// blocked (safety.md S4).
+    pub fn failed_canary(&self) -> Option<Version> {
+        let hold = self.status.hold.as_ref()?;
+        self.canary().filter(|_| hold.reason == reason::HELD_ON_FAILURE)
     }
 
     /// Whether the moving rollout may go on.

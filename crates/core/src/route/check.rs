@@ -7,7 +7,7 @@ use crate::planted::{Planted, is_planted};
 
 use super::{
     Change, Intent, Observed, ObservedRule, RouteInput, RoutePlan,
-    plan::{Failure, HEALTH_FRESH, age, failed, may_adopt},
+    plan::{Failure, age, failed, may_adopt},
     weights::{self, Weights},
 };
 
@@ -68,7 +68,7 @@ fn healthy(input: &RouteInput, before: &Weights, after: &Weights, now: Timestamp
     for id in weights::raised(before, after) {
         let floor = input.intent.groups.iter().find(|group| group.id == id).and_then(|group| group.min_healthy);
         let Some(need) = floor.filter(|need| *need > 0) else { continue };
-        let fresh = input.health.get(&id).filter(|reading| age(reading.at, now) < HEALTH_FRESH);
+        let fresh = input.health.get(&id).filter(|reading| age(reading.at, now) < input.health_counts_for());
         let good = fresh.is_some_and(|reading| {
             let health = reading.health;
             !health.gone && if before.is_empty() { health.total > 0 } else { health.healthy >= need }

@@ -3,5 +3,6 @@
 mod bounds;
 mod bugs;
 mod properties;
+mod simulated;
 mod stories;
 mod world;

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{HEALTH_FRESH, HEALTH_REPEAT, RouteInput, SOON};
 use crate::planted::{Planted, is_planted};
-use crate::route::IntentGroup;
+use crate::route::{IntentGroup, Lane};
 
 /// What a target group must show before it gets more traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +26,11 @@ pub(super) enum Gate {
     Shut(String, Vec<String>),
     /// The router says that there is no such group.
     Gone(String),
+}
+
+/// The lane of a reading that a raise waits for: nothing of others goes before a way back.
+pub(super) fn lane(input: &RouteInput) -> Lane {
+    if input.way_back == Some(true) { Lane::Rollback } else { Lane::Verify }
 }
 
 /// Whether these groups may get more traffic.
@@ -106,7 +111,7 @@ fn asks(
     let Some(reading) = input.health.get(&group.id) else { return true };
     let age = age(reading.at, now);
     let good = !reading.health.gone && passes(reading.health.healthy, reading.health.total, need, floor);
-    age >= HEALTH_FRESH || (!good && age >= poll)
+    age >= input.health_counts_for() || (!good && age >= poll)
 }
 
 /// A clock that was set back makes a reading look as if it came from the future: that counts as age, too.

@@ -34,6 +34,9 @@ pub(crate) use rule::may_adopt;
 
 /// A health reading older than this lets no weight rise.
 pub(crate) const HEALTH_FRESH: SignedDuration = SignedDuration::from_secs(15);
+/// On the way back an older one counts, too: that of the last look at the groups that are parked for it, every 5 min.
+/// Twenty ways back at once must fit into the router's rates.
+const WAY_BACK_FRESH: SignedDuration = SignedDuration::from_mins(6);
 /// A health reading younger than this is not repeated.
 const HEALTH_REPEAT: SignedDuration = SignedDuration::from_secs(10);
 /// A refused or foreign rule is looked at this often: somebody may have mended it elsewhere.
@@ -166,6 +169,11 @@ impl RouteInput {
     fn gone_elsewhere(&self) -> impl Iterator<Item = &RouteHealth> {
         let asked = |id: &str| self.intent.groups.iter().any(|group| group.id == id);
         self.previous.health.iter().filter(move |row| row.gone && !row.id.is_empty() && !asked(&row.id))
+    }
+
+    /// How old a health reading may be that a raise is decided by.
+    pub(crate) fn health_counts_for(&self) -> SignedDuration {
+        if self.way_back == Some(true) { WAY_BACK_FRESH } else { HEALTH_FRESH }
     }
 
     /// Whether the previous status speaks of this generation.

@@ -37,7 +37,8 @@ fn verified(input: &RouteInput, look: Timestamp, now: Timestamp) -> RoutePlan {
     }
     let polls = gate::polls(input, now);
     if !polls.is_empty() {
-        return outcome::ask(input, polls, Lane::Verify);
+        // Looks again and again at those who are not healthy yet must not go before the changes of those who are.
+        return outcome::ask(input, polls, Lane::Promote);
     }
     outcome::resting(input, look, now)
 }
@@ -47,7 +48,8 @@ fn waiting(input: &RouteInput, now: Timestamp) -> RoutePlan {
     // As at that look: where nothing was attached, health could not be seen.
     let floor = if input.previous.weights.is_empty() { Floor::Registered } else { Floor::Healthy };
     match gate::gate(input, &input.waits_for, floor, now) {
-        Gate::Ask(ids) => outcome::ask(input, ids, Lane::Verify),
+        Gate::Ask(ids) if input.way_back == Some(true) => outcome::ask(input, ids, Lane::Rollback),
+        Gate::Ask(ids) => outcome::ask(input, ids, Lane::Promote),
         Gate::Shut(message, ids) => outcome::waits_for_health(input, now, message, ids),
         Gate::Open | Gate::Gone(_) => outcome::observe(input, Lane::Verify),
     }

@@ -54,7 +54,7 @@ fn create(input: &RouteInput, now: Timestamp) -> RoutePlan {
 fn stopped(input: &RouteInput, gate: Gate, now: Timestamp) -> Option<RoutePlan> {
     match gate {
         Gate::Open => None,
-        Gate::Ask(ids) => Some(outcome::ask(input, ids, Lane::Verify)),
+        Gate::Ask(ids) => Some(outcome::ask(input, ids, gate::lane(input))),
         Gate::Gone(message) => Some(outcome::refused(input, now, reason::REFUSED, message)),
         Gate::Shut(message, ids) => Some(outcome::waits_for_health(input, now, message, ids)),
     }
