@@ -54,6 +54,11 @@ impl Failure {
         of_sdk(error, timeout)
     }
 
+    /// Whether it would have happened to any call just then, whatever it was about.
+    pub fn concerns_all(&self) -> bool {
+        matches!(self.kind, RouterErrorKind::Throttled | RouterErrorKind::Unreachable)
+    }
+
     /// The error for the port's caller.
     pub fn explain(self, occasion: Occasion<'_>) -> RouterError {
         let doing = occasion.operation.doing(occasion.subject);
@@ -64,6 +69,13 @@ impl Failure {
             message.push_str(&remedy);
         }
         RouterError::new(self.kind, self.code, message)
+    }
+}
+
+impl From<RouterError> for Failure {
+    /// A failure before the call went out.
+    fn from(error: RouterError) -> Self {
+        Self { kind: error.kind, code: error.code, detail: error.message, credentials: false }
     }
 }
 

@@ -18,6 +18,7 @@ mod operation;
 mod redact;
 mod router;
 mod session;
+mod together;
 mod write;
 
 #[cfg(test)]

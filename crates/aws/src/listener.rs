@@ -1,6 +1,10 @@
 //! Readings of whole listeners, shared by all who look at the same one at about the same time.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use aws_sdk_elasticloadbalancingv2::types::Rule;
 use okra_core::route::Intent;
@@ -39,10 +43,10 @@ impl SharedReadings {
         key: ListenerAndRole,
         intent: &Intent,
         memory: &Memory,
-        read: impl Future<Output = Result<Vec<Rule>, RouterError>>,
+        read: impl Future<Output = Result<Arc<Vec<Rule>>, RouterError>>,
     ) -> Result<Arc<Vec<Rule>>, RouterError> {
-        let slot = self.slots.lock().entry(key).or_default().clone();
-        let mut slot = slot.lock().await;
+        let own = self.slots.lock().entry(key).or_default().clone();
+        let mut slot = own.lock().await;
         if let Some(reading) = slot.as_ref()
             && reading.ended.elapsed() < SHARED_FOR
             && !memory.wrote_since(intent, reading.begun)
@@ -50,8 +54,17 @@ impl SharedReadings {
             return reading.rules.clone();
         }
         let begun = Instant::now();
-        let rules = read.await.map(Arc::new);
+        let rules = read.await;
         *slot = Some(Reading { begun, ended: Instant::now(), rules: rules.clone() });
+        tokio::spawn(forget_in_time(Arc::downgrade(&own)));
         rules
+    }
+}
+
+/// At rest nobody asks for minutes: thousands of rules must not be kept for nobody.
+async fn forget_in_time(slot: Weak<tokio::sync::Mutex<Option<Reading>>>) {
+    tokio::time::sleep(SHARED_FOR).await;
+    if let Some(slot) = slot.upgrade() {
+        slot.lock().await.take_if(|reading| reading.ended.elapsed() >= SHARED_FOR);
     }
 }

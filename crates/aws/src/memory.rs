@@ -1,9 +1,13 @@
 //! What this process has read of rules and would else have to read again.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use aws_sdk_elasticloadbalancingv2::types::Rule;
-use okra_core::route::Intent;
+use okra_core::route::{Intent, Lane};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -23,13 +27,20 @@ impl Tags {
     }
 }
 
+/// A reading of a rule that is older than this is made again before its actions are sent back.
+pub(crate) const READING_AGE: Duration = Duration::from_mins(1);
+
 /// Tags and last readings of rules, by ARN.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     tags: Mutex<BTreeMap<String, (Tags, Instant)>>,
-    rules: Mutex<BTreeMap<String, (Rule, Instant)>>,
+    rules: Arc<Mutex<BTreeMap<String, (Rule, Instant)>>>,
     writes: Mutex<BTreeMap<Tags, Instant>>,
+    tags_locks: Mutex<BTreeMap<(String, Lane), TagsLock>>,
 }
+
+/// Held while the tags of a listener's rules are read in a lane.
+type TagsLock = Arc<tokio::sync::Mutex<()>>;
 
 impl Memory {
     /// The tags of a rule as they were last read, unless that was longer ago than `age`.
@@ -40,6 +51,11 @@ impl Memory {
     /// Rules whose tags were read longer ago than `age`.
     pub fn old_tags(&self, age: Duration) -> Vec<String> {
         self.tags.lock().iter().filter(|(_, (_, read))| read.elapsed() > age).map(|(rule, _)| rule.clone()).collect()
+    }
+
+    /// Held by the one who reads tags of a listener: those of the same lane who need them, too, find them read.
+    pub fn tags_lock(&self, listener: &str, lane: Lane) -> Arc<tokio::sync::Mutex<()>> {
+        self.tags_locks.lock().entry((listener.to_owned(), lane)).or_default().clone()
     }
 
     pub fn keep_tags(&self, rule: &str, tags: Tags) {
@@ -56,9 +72,12 @@ impl Memory {
     }
 
     pub fn keep_rule(&self, rule: &Rule) {
-        if let Some(arn) = rule.rule_arn() {
-            self.rules.lock().insert(arn.to_owned(), (rule.clone(), Instant::now()));
+        let Some(arn) = rule.rule_arn() else { return };
+        let mut rules = self.rules.lock();
+        if rules.is_empty() {
+            tokio::spawn(forget_in_time(Arc::downgrade(&self.rules)));
         }
+        rules.insert(arn.to_owned(), (rule.clone(), Instant::now()));
     }
 
     pub fn forget_rule(&self, rule: &str) {
@@ -88,5 +107,18 @@ impl Memory {
     /// Whether a reading that began at `begun` may be older than our own last write for this intent.
     pub fn wrote_since(&self, intent: &Intent, begun: Instant) -> bool {
         self.writes.lock().get(&Tags::wanted(intent)).is_some_and(|at| *at >= begun)
+    }
+}
+
+/// Drops readings that nobody would use any more, until there are none: a rule at rest is not kept.
+async fn forget_in_time(rules: Weak<Mutex<BTreeMap<String, (Rule, Instant)>>>) {
+    loop {
+        tokio::time::sleep(READING_AGE).await;
+        let Some(rules) = rules.upgrade() else { return };
+        let mut rules = rules.lock();
+        rules.retain(|_, (_, read)| read.elapsed() <= READING_AGE);
+        if rules.is_empty() {
+            return;
+        }
     }
 }

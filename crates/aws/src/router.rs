@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_elasticloadbalancingv2::types::Rule;
 use jiff::SignedDuration;
 use okra_core::route::{Capabilities, Change, GroupHealth, Intent, Lane, Observed, ObservedRule};
 use okra_provider::{CallContext, RouterError, TrafficRouter, router::alb_capabilities};
@@ -12,9 +13,10 @@ use crate::{
     client::Clients,
     limiter::{Limiters, RateLimits},
     listener::SharedReadings,
-    memory::Memory,
+    memory::{Memory, Tags},
     metrics::AwsMetrics,
     session::Session,
+    together::Together,
 };
 
 /// How long after AWS's answer a change may take to reach the data path. AWS gives no number: "the changes do not
@@ -43,8 +45,8 @@ impl Default for AlbRouterConfig {
 
 /// Listener rules of Application Load Balancers, and the health of their target groups.
 ///
-/// A rule is found by its tags. One that is where it should be costs one call to read; readings for
-/// [`Lane::Drift`] share one reading of the listener for 10 s. Nothing is written to a rule without the tags of the
+/// A rule is found by its tags. One that is where it should be costs one call to read, and readings that wait for the
+/// rate limit together go in one; readings for [`Lane::Drift`] share one reading of the listener for 10 s. Nothing is written to a rule without the tags of the
 /// intent, except the tags themselves when the intent allows to adopt it.
 #[derive(Debug)]
 pub struct AlbRouter {
@@ -52,6 +54,9 @@ pub struct AlbRouter {
     pub(crate) limiters: Limiters,
     pub(crate) memory: Memory,
     pub(crate) readings: SharedReadings,
+    pub(crate) rules_asked: Together<Rule>,
+    pub(crate) listings_asked: Together<Arc<Vec<Rule>>>,
+    pub(crate) tags_asked: Together<Tags>,
     pub(crate) metrics: Arc<AwsMetrics>,
     settle: SignedDuration,
 }
@@ -74,6 +79,9 @@ impl AlbRouter {
             limiters: Limiters::new(config.rate_limits),
             memory: Memory::default(),
             readings: SharedReadings::default(),
+            rules_asked: Together::default(),
+            listings_asked: Together::default(),
+            tags_asked: Together::default(),
             metrics: config.metrics,
             settle: config.settle,
         }
@@ -106,7 +114,7 @@ impl TrafficRouter for AlbRouter {
     }
 
     async fn apply(&self, intent: &Intent, change: &Change, call: &CallContext) -> Result<(), RouterError> {
-        Session::begin(self, intent, call).await?.apply(change).await
+        Session::begin(self, intent, call).await?.for_change().apply(change).await
     }
 
     async fn health(&self, intent: &Intent, group: &str, call: &CallContext) -> Result<GroupHealth, RouterError> {

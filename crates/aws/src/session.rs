@@ -9,8 +9,9 @@ use aws_sdk_elasticloadbalancingv2::{
 };
 use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use futures::{FutureExt as _, future::BoxFuture};
 use okra_api::names::{CELL_TAG, OWNER_TAG};
-use okra_core::route::{GroupHealth, Intent, Observed, ObservedRule, Place};
+use okra_core::route::{GroupHealth, Intent, Lane, Observed, ObservedRule, Place};
 use okra_provider::{CallContext, NotLeader, RouterError, RouterErrorKind};
 use tokio::time::Instant;
 
@@ -23,18 +24,21 @@ use crate::{
     memory::Tags,
     operation::Operation,
     router::AlbRouter,
+    together::{AT_ONCE as TAGS_AT_ONCE, Queue, Together, Told},
 };
 
 /// How often a call that waits for the rate limit asks whether it may still go out.
 const ASK_WHILE_WAITING: Duration = Duration::from_millis(200);
 /// How long a call waits for the rate limit before it gives up.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
+/// How long a reading waits that comes before a change: in a crowd of Cells its turn comes with that of the change, and
+/// three of them change in a second. It has not been made, so it does not grow old; when the change is not wanted any
+/// more, it ends.
+const LONGEST_TURN: Duration = Duration::from_mins(10);
 /// Rules on a page of DescribeRules; the API's most.
 const PAGE_SIZE: i32 = 400;
 /// Pages of one listener. Quotas allow a fraction of these rules: more means that paging does not end.
 const MAX_PAGES: usize = 25;
-/// ARNs in one DescribeTags; the API's most.
-const TAGS_AT_ONCE: usize = 20;
 /// Tags are looked at again when drift is, but not each time: then a listener at rest costs one call.
 const TAGS_AGE: Duration = Duration::from_hours(1);
 
@@ -49,6 +53,7 @@ pub(crate) struct Session<'a> {
     pub client: Client,
     limiter: Arc<Limiter>,
     begun: Instant,
+    changes: bool,
 }
 
 impl<'a> Session<'a> {
@@ -65,7 +70,13 @@ impl<'a> Session<'a> {
         let role = role_arn.as_deref().filter(|role| !role.is_empty());
         let client = router.clients.get(&listener.region, role).await;
         let limiter = router.limiters.of(&listener.account, &listener.region);
-        Ok(Self { router, intent, call, listener, priority: *priority, role, client, limiter, begun: Instant::now() })
+        let begun = Instant::now();
+        Ok(Self { router, intent, call, listener, priority: *priority, role, client, limiter, begun, changes: false })
+    }
+
+    /// The same for a change.
+    pub fn for_change(self) -> Self {
+        Self { changes: true, ..self }
     }
 
     /// The rule of the intent and what stands at its place, in as few calls as that takes.
@@ -111,18 +122,77 @@ impl<'a> Session<'a> {
 
     /// Reads one rule; `None` when it is gone.
     pub async fn read_rule(&self, rule: &str) -> Result<Option<Rule>, RouterError> {
-        let request = self.client.describe_rules().rule_arns(rule).customize().config_override(self.timeouts());
-        let rules = match self.send(Operation::DescribeRules, &self.subject(), request.send()).await {
-            Ok(answer) => answer.rules.unwrap_or_default(),
-            Err(error) if error.kind == RouterErrorKind::RuleNotFound => Vec::new(),
-            Err(error) => return Err(error),
+        let operation = Operation::DescribeRules;
+        let call = |permit, rules: Vec<String>| {
+            let request = self.client.describe_rules().set_rule_arns(Some(rules));
+            let request = request.customize().config_override(self.timeouts());
+            async move {
+                let answer = self.sent(permit, operation, request.send()).await?;
+                let found = answer.rules.unwrap_or_default().into_iter();
+                Ok(found.map(|rule| (arn(&rule).to_owned(), rule)).collect())
+            }
+            .boxed()
         };
-        let found = rules.into_iter().find(|found| arn(found) == rule);
+        let found = match self.ask(operation, (&self.router.rules_asked, self.queue(operation)), rule, call).await {
+            Err(error) if error.kind == RouterErrorKind::RuleNotFound => None,
+            answer => answer?,
+        };
         match &found {
             Some(found) => self.router.memory.keep_rule(found),
             None => self.router.memory.forget(rule),
         }
         Ok(found)
+    }
+
+    /// Asks about a rule or a listener, in one call with the questions that wait for the rate limit behind this one.
+    /// `None`: the answer does not speak of it.
+    async fn ask<'s, T: Clone + Send>(
+        &'s self,
+        operation: Operation,
+        (waiting, queue): (&Together<T>, Queue),
+        arn: &str,
+        call: impl Fn(Permit, Vec<String>) -> BoxFuture<'s, Result<BTreeMap<String, T>, Failure>> + Send,
+    ) -> Result<Option<T>, RouterError> {
+        let subject = self.subject();
+        loop {
+            let mut question = waiting.ask(queue.clone(), arn);
+            let told = tokio::select! {
+                biased;
+                told = &mut question.answer => told.ok(),
+                permit = self.permit(operation, &subject) => match (permit?, question.take()) {
+                    (permit, Some(batch)) => {
+                        let outcome = call(permit, batch.arns()).await;
+                        Some(batch.tell(outcome.as_ref()))
+                    }
+                    (permit, None) => {
+                        self.limiter.refund(permit);
+                        (&mut question.answer).await.ok()
+                    }
+                },
+            };
+            match told {
+                Some(Told::Answer(answer)) => return Ok(answer),
+                Some(Told::Failed(failure)) => return Err(self.explain(failure, operation, &subject)),
+                Some(Told::AskAlone) => {
+                    let permit = self.permit(operation, &subject).await?;
+                    let outcome = call(permit, vec![arn.to_owned()]).await;
+                    let outcome = outcome.map_err(|failure| self.explain(failure, operation, &subject));
+                    return outcome.map(|mut found| found.remove(arn));
+                }
+                // Whoever called gave up.
+                None => {}
+            }
+        }
+    }
+
+    fn queue(&self, operation: Operation) -> Queue {
+        Queue {
+            account: self.listener.account.clone(),
+            region: self.listener.region.clone(),
+            role: self.role.map(str::to_owned),
+            lane: self.lane(operation),
+            listener: None,
+        }
     }
 
     /// Whether the tags of a rule say that it is ours, read at most `age` ago. That it is not is believed only when
@@ -141,6 +211,11 @@ impl<'a> Session<'a> {
     /// Reads the tags of a rule again, and in the same call those of other rules of the listener that are as old: in a
     /// wave of many Cells each needs them.
     async fn refresh_tags(&self, rule: &str, age: Duration) -> Result<(), RouterError> {
+        let lock = self.router.memory.tags_lock(&self.listener.arn, self.lane(Operation::DescribeTags));
+        let _the_only_one = lock.lock().await;
+        if self.router.memory.tags(rule, age).is_some() {
+            return Ok(());
+        }
         let old = self.router.memory.old_tags(age).into_iter();
         let others = old.filter(|other| other != rule && self.listener.holds(other)).take(TAGS_AT_ONCE - 1);
         let batch: Vec<String> = std::iter::once(rule.to_owned()).chain(others).collect();
@@ -156,7 +231,22 @@ impl<'a> Session<'a> {
         if let Some(tags) = self.router.memory.tags(rule, self.begun.elapsed()) {
             return Ok(tags);
         }
-        Ok(self.read_tags(&[rule.to_owned()]).await?.remove(rule).unwrap_or_default())
+        let operation = Operation::DescribeTags;
+        let call = |permit, rules: Vec<String>| {
+            let request = self.client.describe_tags().set_resource_arns(Some(rules));
+            let request = request.customize().config_override(self.timeouts());
+            async move {
+                let answer = self.sent(permit, operation, request.send()).await?;
+                let arn = |told: &TagDescription| told.resource_arn().unwrap_or_default().to_owned();
+                Ok(answer.tag_descriptions().iter().map(|told| (arn(told), read_tags(told))).collect())
+            }
+            .boxed()
+        };
+        let tags = self.ask(operation, (&self.router.tags_asked, self.queue(operation)), rule, call).await?;
+        if let Some(tags) = &tags {
+            self.router.memory.keep_tags(rule, tags.clone());
+        }
+        Ok(tags.unwrap_or_default())
     }
 
     async fn sort_out(&self, rules: &[Rule]) -> Result<Observed, RouterError> {
@@ -203,45 +293,71 @@ impl<'a> Session<'a> {
         self.router.readings.get(key, self.intent, &self.router.memory, read).await
     }
 
-    async fn list_rules(&self) -> Result<Vec<Rule>, RouterError> {
-        let mut rules: Vec<Rule> = Vec::new();
-        let mut marker: Option<String> = None;
+    /// All rules of the listener but the default one, in one reading for all who wait for it.
+    async fn list_rules(&self) -> Result<Arc<Vec<Rule>>, RouterError> {
+        let (operation, listener) = (Operation::DescribeRules, &self.listener.arn);
+        let queue = Queue { listener: Some(listener.clone()), ..self.queue(operation) };
+        let call = |permit, _| {
+            async move { Ok(BTreeMap::from([(listener.clone(), Arc::new(self.read_pages(permit).await?))])) }.boxed()
+        };
+        let rules = self.ask(operation, (&self.router.listings_asked, queue), listener, call).await?;
+        let rules = rules.unwrap_or_default();
+        let there = |arn_of: &str| rules.iter().any(|rule| arn(rule) == arn_of);
+        self.router.memory.retain(|rule| self.listener.holds(rule), there);
+        Ok(rules)
+    }
+
+    async fn read_pages(&self, first: Permit) -> Result<Vec<Rule>, Failure> {
+        let operation = Operation::DescribeRules;
+        let (mut rules, mut marker, mut permit) = (Vec::<Rule>::new(), None::<String>, Some(first));
         for _ in 0..MAX_PAGES {
+            let permit = match permit.take() {
+                Some(permit) => permit,
+                None => self.permit(operation, &self.subject()).await.map_err(Failure::from)?,
+            };
             let request = self.client.describe_rules().listener_arn(&self.listener.arn).page_size(PAGE_SIZE);
             let request = request.set_marker(marker.take()).customize().config_override(self.timeouts());
-            let answer = self.send(Operation::DescribeRules, &self.subject(), request.send()).await?;
+            let answer = self.sent(permit, operation, request.send()).await?;
             let page = answer.rules.unwrap_or_default();
             rules.extend(page.into_iter().filter(|rule| rule.is_default() != Some(true) && priority(rule) > 0));
             marker = answer.next_marker.filter(|marker| !marker.is_empty());
             if marker.is_none() {
-                let there = |arn_of: &str| rules.iter().any(|rule| arn(rule) == arn_of);
-                self.router.memory.retain(|rule| self.listener.holds(rule), there);
                 return Ok(rules);
             }
         }
-        Err(RouterError::new(
-            RouterErrorKind::Unreachable,
-            "TooManyPages",
-            format!("failed to read rules of {}: the listing did not end after {MAX_PAGES} pages", self.subject()),
-        ))
+        Err(Failure {
+            kind: RouterErrorKind::Unreachable,
+            code: "TooManyPages".to_owned(),
+            detail: format!("the listing did not end after {MAX_PAGES} pages"),
+            credentials: false,
+        })
     }
 
     /// The tags of rules, read where they are not known or were read longer ago than `age`.
     async fn tags(&self, rules: &[Rule], age: Duration) -> Result<BTreeMap<String, Tags>, RouterError> {
-        let mut tags = BTreeMap::new();
-        let mut unknown = Vec::new();
-        for rule in rules {
-            match self.router.memory.tags(arn(rule), age) {
-                Some(known) => {
-                    tags.insert(arn(rule).to_owned(), known);
-                }
-                None => unknown.push(arn(rule).to_owned()),
-            }
+        let (mut tags, mut unknown) = self.known_tags(rules, age);
+        if unknown.is_empty() {
+            return Ok(tags);
         }
+        let lock = self.router.memory.tags_lock(&self.listener.arn, self.lane(Operation::DescribeTags));
+        let _the_only_one = lock.lock().await;
+        (tags, unknown) = self.known_tags(rules, age);
         for batch in unknown.chunks(TAGS_AT_ONCE) {
             tags.append(&mut self.read_tags(batch).await?);
         }
         Ok(tags)
+    }
+
+    /// What is known of the tags of rules, and the rules of which it is not.
+    fn known_tags(&self, rules: &[Rule], age: Duration) -> (BTreeMap<String, Tags>, Vec<String>) {
+        let (mut tags, mut unknown) = (BTreeMap::new(), Vec::new());
+        for rule in rules {
+            match self.router.memory.tags(arn(rule), age) {
+                Some(known) => _ = tags.insert(arn(rule).to_owned(), known),
+                None => unknown.push(arn(rule).to_owned()),
+            }
+        }
+        (tags, unknown)
     }
 
     /// Reads tags of at most 20 rules. [`RouterErrorKind::RuleNotFound`] only when a single one was asked for.
@@ -282,6 +398,20 @@ impl<'a> Session<'a> {
             self.limiter.refund(permit);
             return Err(refused.into());
         }
+        let answer = self.sent(permit, operation, request).await;
+        answer.map_err(|failure| self.explain(failure, operation, subject))
+    }
+
+    /// Sends a call that has leave to go out, and learns from its answer.
+    async fn sent<T, E>(
+        &self,
+        permit: Permit,
+        operation: Operation,
+        request: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    ) -> Result<T, Failure>
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+    {
         let result = request.await;
         let metrics = &self.router.metrics;
         let error = match result {
@@ -295,16 +425,31 @@ impl<'a> Session<'a> {
         let failure = Failure::of(&error, self.call.timeout);
         metrics.count_call(operation.name(), &failure.code);
         self.learn(permit, &failure);
+        Err(failure)
+    }
+
+    fn explain(&self, failure: Failure, operation: Operation, subject: &str) -> RouterError {
         let region = &self.listener.region;
-        Err(failure.explain(Occasion { operation, subject, region, role: self.role, priority: self.priority }))
+        failure.explain(Occasion { operation, subject, region, role: self.role, priority: self.priority })
+    }
+
+    /// The lane of a call. What is read for a change that is under way goes before the readings of those whose turn
+    /// has not come.
+    fn lane(&self, operation: Operation) -> Lane {
+        match operation.kind() {
+            CallKind::Describe if self.changes => self.call.lane.min(Lane::Verify),
+            _ => self.call.lane,
+        }
     }
 
     async fn permit(&self, operation: Operation, subject: &str) -> Result<Permit, RouterError> {
-        let (lane, metrics) = (self.call.lane, &self.router.metrics);
+        let (lane, metrics) = (self.lane(operation), &self.router.metrics);
         let begun = Instant::now();
+        let has_turn = lane != Lane::Promote || operation.kind() == CallKind::Mutate;
+        let longest = if has_turn { LONGEST_WAIT } else { LONGEST_TURN };
         let waited = tokio::select! {
             biased;
-            waited = self.limiter.acquire(lane, operation.kind(), LONGEST_WAIT) => waited,
+            waited = self.limiter.acquire(lane, operation.kind(), longest) => waited,
             refused = self.forbidden() => return Err(refused.into()),
         };
         match waited {

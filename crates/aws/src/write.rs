@@ -9,10 +9,14 @@ use okra_api::names::{CELL_TAG, OWNER_TAG};
 use okra_core::route::{Adopt, Change, Conditions, Lane, Sticky};
 use okra_provider::{RouterError, RouterErrorKind};
 
-use crate::{actions, conditions, listener::SHARED_FOR, memory::Tags, operation::Operation, session::Session};
+use crate::{
+    actions, conditions,
+    listener::SHARED_FOR,
+    memory::{READING_AGE, Tags},
+    operation::Operation,
+    session::Session,
+};
 
-/// A reading of a rule that is older than this is made again before its actions are sent back.
-const READING_AGE: Duration = Duration::from_mins(1);
 /// Tags that were read longer ago are read again before a write.
 const TAGS_BEFORE_WRITE: Duration = Duration::from_mins(1);
 

@@ -24,15 +24,20 @@ pub fn follow(store: &Store, key: &Key) -> impl Stream<Item = Seen> + Send + Unp
     let wanted = key.clone();
     let namespace = (!key.namespace.is_empty()).then_some(key.namespace.as_str());
     let events = store.backend().watch(&Kind::of::<Cell>(), namespace);
-    Box::pin(events.flat_map(move |event| stream::iter(seen(event, &wanted))))
+    let mut listed = None;
+    Box::pin(events.flat_map(move |event| stream::iter(seen(event, &wanted, &mut listed))))
 }
 
-fn seen(event: WatchEvent, wanted: &Key) -> Option<Seen> {
+/// What an event says of the wanted Cell; `listed` is what the parts of a list that came before it say.
+fn seen(event: WatchEvent, wanted: &Key, listed: &mut Option<Value>) -> Option<Seen> {
+    let find = |objects: Vec<Value>| objects.into_iter().find(|object| Key::of(object) == *wanted);
+    let before = listed.take();
     match event {
-        WatchEvent::Restarted(objects) => {
-            let found = objects.into_iter().find(|object| Key::of(object) == *wanted);
-            Some(found.map_or(Seen::Gone, parsed))
+        WatchEvent::Listed { first, objects } => {
+            *listed = find(objects).or(before.filter(|_| !first));
+            None
         }
+        WatchEvent::Restarted(objects) => Some(find(objects).or(before).map_or(Seen::Gone, parsed)),
         WatchEvent::Applied(object) => (Key::of(&object) == *wanted).then(|| parsed(object)),
         WatchEvent::Deleted(object) => (Key::of(&object) == *wanted).then_some(Seen::Gone),
         WatchEvent::Absent => Some(Seen::Trouble("the kind Cell is not served here".to_owned())),

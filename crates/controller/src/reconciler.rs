@@ -1,5 +1,7 @@
 //! What a controller is to the queue that calls it.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 pub use okra_provider::Changed;
@@ -18,6 +20,14 @@ pub trait Reconciler: Send + Sync {
     fn all(&self) -> Vec<Key>;
     /// How many objects it reconciles at once; `None`: as many as the queue's limits say.
     fn concurrency(&self) -> Option<usize> {
+        None
+    }
+    /// Whether an object that is woken must not wait for room behind the others. Reads caches, does no IO.
+    fn is_urgent(&self, _key: &Key) -> bool {
+        false
+    }
+    /// How long one reconcile may take; `None`: as long as the queue's limits say.
+    fn deadline(&self) -> Option<Duration> {
         None
     }
     /// Brings one object nearer to what it should be. Level-triggered; an object that is gone is a success.

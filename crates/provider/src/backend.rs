@@ -56,8 +56,9 @@ impl Key {
 
     /// The key of an object; empty parts where its metadata lacks them.
     pub fn of(object: &Value) -> Self {
-        let part = |field| object.pointer(field).and_then(Value::as_str).unwrap_or_default();
-        Self::new(part("/metadata/namespace"), part("/metadata/name"))
+        let metadata = object.get("metadata");
+        let part = |field| metadata.and_then(|own| own.get(field)).and_then(Value::as_str).unwrap_or_default();
+        Self::new(part("namespace"), part("name"))
     }
 
     /// The key of a typed object.
@@ -85,9 +86,17 @@ pub struct Deletion {
 /// What a watch tells.
 #[derive(Clone, Debug, PartialEq)]
 pub enum WatchEvent {
-    /// Everything that is there: replaces what was known, and whatever is missing is gone. The first event
-    /// of every watch, and again after a gap.
+    /// Everything that is there, together with what was [`WatchEvent::Listed`] right before: replaces what was known,
+    /// and whatever is missing is gone. The first event of every watch apart from those, and again after a gap.
     Restarted(Vec<Value>),
+    /// Some of what is there: a long list comes in parts, so that nobody has to hold it all. It counts once the last
+    /// part has come, which is [`WatchEvent::Restarted`]; any other event says that it will not.
+    Listed {
+        /// Whether these are the first: what was listed before does not count.
+        first: bool,
+        /// The objects.
+        objects: Vec<Value>,
+    },
     /// An object was created or changed.
     Applied(Value),
     /// An object is gone; its last state.

@@ -39,7 +39,7 @@ pub fn has_status(kind: &Kind) -> bool {
 
 /// A new object. `Invalid` without a name, or with an apiVersion or kind that is not the kind's.
 pub fn create(kind: &Kind, object: &Value, uid: &str, stamp: &Stamp) -> Result<Value, BackendError> {
-    let mut made = checked(kind, object)?;
+    let mut made = checked(kind, object)?.clone();
     if Key::of(object).name.is_empty() {
         return Err(invalid("metadata.name", "is required"));
     }
@@ -72,14 +72,11 @@ pub fn update_status(kind: &Kind, present: &Value, wanted: &Value, stamp: &Stamp
     }
     checked(kind, wanted)?;
     same_version(kind, present, wanted)?;
-    let mut next = present.clone();
-    if let Some(fields) = next.as_object_mut() {
-        match wanted.get("status").filter(|status| !status.is_null()) {
-            Some(status) => fields.insert("status".into(), status.clone()),
-            None => fields.remove("status"),
-        };
+    let mut next = but_status(present.as_object());
+    if let Some(status) = wanted.get("status").filter(|status| !status.is_null()) {
+        next.insert("status".into(), status.clone());
     }
-    Ok(finish(kind, present, next, stamp))
+    Ok(finish(kind, present, Value::Object(next), stamp))
 }
 
 /// A merge patch (RFC 7386) of all but the status. `Conflict` when the patch holds a resourceVersion or a uid
@@ -172,7 +169,7 @@ fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
 }
 
 /// The fields of an object that says it is of the kind.
-fn checked(kind: &Kind, object: &Value) -> Result<Map<String, Value>, BackendError> {
+fn checked<'a>(kind: &Kind, object: &'a Value) -> Result<&'a Map<String, Value>, BackendError> {
     let Value::Object(fields) = object else { return Err(invalid("object", "must be an object")) };
     for (field, wanted) in [("apiVersion", kind.api_version()), ("kind", kind.kind.to_string())] {
         match fields.get(field).and_then(Value::as_str) {
@@ -186,16 +183,20 @@ fn checked(kind: &Kind, object: &Value) -> Result<Map<String, Value>, BackendErr
     if fields.get("metadata").is_some_and(|metadata| !metadata.is_object()) {
         return Err(invalid("metadata", "must be an object"));
     }
-    Ok(fields.clone())
+    Ok(fields)
+}
+
+/// A copy of an object's fields without its status, which is the greater part of many and would be copied in vain.
+fn but_status(fields: Option<&Map<String, Value>>) -> Map<String, Value> {
+    let kept = fields.into_iter().flatten().filter(|(name, _)| *name != "status");
+    kept.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 fn replace(kind: &Kind, present: &Value, wanted: &Value, stamp: &Stamp) -> Result<Written, BackendError> {
-    let mut next = checked(kind, wanted)?;
-    if has_status(kind) {
-        match present.get("status") {
-            Some(status) => next.insert("status".into(), status.clone()),
-            None => next.remove("status"),
-        };
+    let fields = checked(kind, wanted)?;
+    let mut next = if has_status(kind) { but_status(Some(fields)) } else { fields.clone() };
+    if let Some(status) = present.get("status").filter(|_| has_status(kind)) {
+        next.insert("status".into(), status.clone());
     }
     edit_metadata(&mut next, |metadata| {
         for field in OWN_METADATA {
@@ -221,7 +222,7 @@ fn adds_finalizer(present: &Value, next: &Value) -> bool {
 /// Gives the next state its version and generation, or finds that nothing is different.
 fn finish(kind: &Kind, present: &Value, next: Value, stamp: &Stamp) -> Written {
     let next = tidied(next);
-    if next == tidied(present.clone()) {
+    if is_same(&next, present) {
         return Written::Same(present.clone());
     }
     let respecified = content(kind, &next) != content(kind, present);
@@ -236,14 +237,28 @@ fn finish(kind: &Kind, present: &Value, next: Value, stamp: &Stamp) -> Written {
 /// Without what the API server does not keep: empty maps and lists of the metadata, and nulls of it.
 fn tidied(mut object: Value) -> Value {
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.retain(|_, value| match value {
-            Value::Null => false,
-            Value::Object(fields) => !fields.is_empty(),
-            Value::Array(items) => !items.is_empty(),
-            _ => true,
-        });
+        metadata.retain(|_, value| is_kept(value));
     }
     object
+}
+
+fn is_kept(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Object(fields) => !fields.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        _ => true,
+    }
+}
+
+/// Whether two objects are the same but for what the API server does not keep.
+fn is_same(one: &Value, two: &Value) -> bool {
+    fn fields(object: Option<&Value>) -> impl Iterator<Item = (&String, &Value)> {
+        object.and_then(Value::as_object).into_iter().flatten()
+    }
+    let metadata = |object| fields(Value::get(object, "metadata")).filter(|(_, value)| is_kept(value));
+    let rest = |object| fields(Some(object)).filter(|(name, _)| *name != "metadata");
+    metadata(one).eq(metadata(two)) && rest(one).eq(rest(two))
 }
 
 /// What raises the generation: everything but the metadata, and a status that is kept apart.

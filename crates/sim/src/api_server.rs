@@ -120,7 +120,8 @@ struct Served {
 pub struct ApiServer {
     version: u64,
     made: u64,
-    kinds: BTreeMap<String, Served>,
+    /// By kind; one that was asked for is never taken out, so that its place stays.
+    kinds: Vec<(String, Served)>,
     /// What changed since somebody looked.
     pub fresh: Vec<Changed>,
 }
@@ -169,7 +170,8 @@ impl ApiServer {
         };
         self.version = object::resource_version(&object);
         let kept = Arc::new(object.clone());
-        let served = self.kinds.entry(kind.kind.to_string()).or_default();
+        let place = self.place(kind);
+        let Some((_, served)) = self.kinds.get_mut(place) else { return object };
         let before = if gone { served.objects.remove(&key) } else { served.objects.insert(key.clone(), kept.clone()) };
         served.log.push((key.clone(), kept.clone(), gone));
         self.fresh.push(Changed { kind: kind.clone(), key, before, object: kept, gone });
@@ -178,12 +180,12 @@ impl ApiServer {
 
     /// An object as it is.
     pub fn present(&self, kind: &Kind, key: &Key) -> Result<&Arc<Value>, BackendError> {
-        let found = self.kinds.get(&*kind.kind).and_then(|served| served.objects.get(key));
+        let found = self.served(kind).and_then(|served| served.objects.get(key));
         found.ok_or_else(|| BackendError::NotFound { kind: kind.to_string(), key: key.clone() })
     }
 
     fn list(&self, kind: &Kind, namespace: Option<&str>) -> Vec<Value> {
-        let objects = self.kinds.get(&*kind.kind).into_iter().flat_map(|served| &served.objects);
+        let objects = self.served(kind).into_iter().flat_map(|served| &served.objects);
         objects
             .filter(|(key, _)| namespace.is_none_or(|name| name == key.namespace))
             .map(|(_, object)| object.as_ref().clone())
@@ -195,16 +197,28 @@ impl ApiServer {
         self.kinds.iter().flat_map(|(kind, served)| served.objects.iter().map(move |(key, object)| (kind, key, object)))
     }
 
-    /// How many changes of a kind there were.
-    pub fn changes(&self, kind: &Kind) -> usize {
-        self.kinds.get(&*kind.kind).map_or(0, |served| served.log.len())
+    fn served(&self, kind: &Kind) -> Option<&Served> {
+        self.kinds.iter().find(|(name, _)| *name == kind.kind).map(|(_, served)| served)
+    }
+
+    /// Where the changes of a kind are found: it is asked for them very often.
+    pub fn place(&mut self, kind: &Kind) -> usize {
+        let known = self.kinds.iter().position(|(name, _)| *name == kind.kind);
+        known.unwrap_or_else(|| {
+            self.kinds.push((kind.kind.to_string(), Served::default()));
+            self.kinds.len() - 1
+        })
+    }
+
+    /// How many changes of the kind at a place there were.
+    pub fn changes(&self, place: usize) -> usize {
+        self.kinds.get(place).map_or(0, |(_, served)| served.log.len())
     }
 
     /// The objects of a kind as they were after so many changes.
     pub fn list_at(&self, kind: &Kind, changes: usize) -> Vec<Value> {
         let mut objects = BTreeMap::new();
-        for (key, object, gone) in self.kinds.get(&*kind.kind).into_iter().flat_map(|served| &served.log).take(changes)
-        {
+        for (key, object, gone) in self.served(kind).into_iter().flat_map(|served| &served.log).take(changes) {
             if *gone {
                 objects.remove(key);
             } else {
@@ -216,7 +230,7 @@ impl ApiServer {
 
     /// One change, as a watch tells it.
     pub fn event(&self, kind: &Kind, index: usize) -> Option<WatchEvent> {
-        let (_, object, gone) = self.kinds.get(&*kind.kind)?.log.get(index)?;
+        let (_, object, gone) = self.served(kind)?.log.get(index)?;
         let object = object.as_ref().clone();
         Some(if *gone { WatchEvent::Deleted(object) } else { WatchEvent::Applied(object) })
     }

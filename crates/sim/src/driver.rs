@@ -224,7 +224,7 @@ impl Driver {
     pub fn breach(&mut self, invariant: &'static str, text: String) {
         let seq = self.world.with(|state| state.record.entries.len() as u64);
         let now = self.world.now();
-        self.trace.line(now, &format!("BREACH {invariant}: {text}"));
+        self.trace.line(now, format_args!("BREACH {invariant}: {text}"));
         self.breaches.push(Breach { invariant, seq, text });
     }
 
@@ -240,12 +240,9 @@ impl Driver {
                 ready.push(Next::Call(place));
             }
         }
-        for (place, watcher) in self.watchers.iter().enumerate() {
-            let process = watcher.life.process;
-            if self.tells_at(watcher).is_some_and(|at| at <= now)
-                && !self.is_frozen(process, now)
-                && !self.is_cut_off(process, now)
-            {
+        for (place, at) in self.tellings() {
+            let process = self.watchers.get(place).map_or(0, |watcher| watcher.life.process);
+            if at <= now && !self.is_frozen(process, now) && !self.is_cut_off(process, now) {
                 ready.push(Next::Watch(place));
             }
         }
@@ -267,10 +264,13 @@ impl Driver {
         self.slots.get(process).is_some_and(|slot| slot.cut_off > now)
     }
 
-    /// When a watch has something to tell.
-    fn tells_at(&self, watcher: &Watcher) -> Option<u64> {
-        let changes = self.world.with(|state| state.api.changes(&watcher.kind));
-        (watcher.told.is_none_or(|told| told < changes)).then(|| watcher.ready.max(watcher.held))
+    /// Which watches have something to tell, and when.
+    fn tellings(&self) -> Vec<(usize, u64)> {
+        self.world.with(|state| {
+            let tells = |watcher: &Watcher| watcher.told.is_none_or(|told| told < state.api.changes(watcher.place));
+            let all = self.watchers.iter().enumerate().filter(|(_, watcher)| tells(watcher));
+            all.map(|(place, watcher)| (place, watcher.ready.max(watcher.held))).collect()
+        })
     }
 
     /// When something happens next, if nothing can now.
@@ -282,19 +282,21 @@ impl Driver {
         let calls = self.pending.iter().map(|pending| {
             if pending.ready <= now { thaw(pending.life.process, pending.ready) } else { pending.ready }
         });
-        let watches = self.watchers.iter().filter_map(|watcher| {
-            let process = watcher.life.process;
+        let watches = self.tellings().into_iter().map(|(place, at)| {
+            let process = self.watchers.get(place).map_or(0, |watcher| watcher.life.process);
             let cut_off = self.slots.get(process).map_or(0, |slot| slot.cut_off);
-            self.tells_at(watcher).map(|at| thaw(process, at).max(cut_off))
+            thaw(process, at).max(cut_off)
         });
         let agenda = self.agenda.iter().map(|(at, _)| *at);
         let slots = self.slots.iter().enumerate().flat_map(|(process, slot)| {
             let due = slot.living.as_ref().filter(|_| !slot.stopping).and_then(Living::next_due);
-            let renewal = slot.living.as_ref().filter(|_| self.elected).map(|_| slot.next_renewal);
-            let late = slot.cut_off.max(slot.next_renewal);
+            let elected = slot.living.as_ref().filter(|_| self.elected);
+            // Without an answer to its renewals a process still knows when its lease is over.
+            let over = elected.and_then(|living| self.world.with(|state| state.leases.get(&living.life).copied()));
             [
                 due.map(|at| thaw(process, at)),
-                renewal.map(|at| thaw(process, at.max(late.min(at + 1_000)))),
+                elected.map(|_| thaw(process, slot.next_renewal.max(slot.cut_off))),
+                over.filter(|at| *at > now).map(|at| thaw(process, at)),
                 slot.restart_at,
             ]
         });
@@ -310,7 +312,7 @@ impl Driver {
             Next::Start(process, controller) => {
                 let words = self.slots.get_mut(process).and_then(|slot| slot.living.as_mut()?.start(controller, now));
                 if let Some(words) = words {
-                    self.trace.line(now, &format!("process {process} reconciles {words}"));
+                    self.trace.line(now, format_args!("process {process} reconciles {words}"));
                 }
             }
         }
@@ -413,7 +415,7 @@ impl Driver {
             (Ok(_), Some(_)) => ", and the answer is lost".to_owned(),
             (Ok(_), None) => String::new(),
         };
-        self.trace.line(now, &format!("process {process}: {kind}: {}{words}", call.words()));
+        self.trace.line(now, format_args!("process {process}: {kind}: {}{words}", call.words()));
         let lost_answer = failing == Some(Failing::LostAnswer) || silent;
         let mut recorded = call.recorded(kind, &answer);
         if failing == Some(Failing::Lost) {
@@ -475,7 +477,7 @@ impl Driver {
         }
         if writes {
             self.last_write = now;
-            self.watch_write(now);
+            self.watch_write();
         }
         let end = match (&answer, fault) {
             (Err(error), _) => format!(": {}", error.code),
@@ -483,7 +485,7 @@ impl Driver {
             (Ok(_), None) => String::new(),
         };
         let process = pending.life.process;
-        self.trace.line(now, &format!("process {process}: {}: {words}{end}", intent.owner));
+        self.trace.line(now, format_args!("process {process}: {}: {words}{end}", intent.owner));
         let lost = || RouterError::new(RouterErrorKind::Unreachable, "ConnectionReset", "the answer was lost");
         *done = Some(if fault == Some(Failing::LostAnswer) { Err(lost()) } else { answer });
         pending.ready = now + late;
@@ -501,13 +503,13 @@ impl Driver {
         world.with(|state| match watcher.told {
             None => {
                 // Another API server may answer with what was true a moment ago.
-                let changes = state.api.changes(&watcher.kind);
+                let changes = state.api.changes(watcher.place);
                 let told = if calm { changes } else { changes.saturating_sub(stale) };
                 _ = watcher.events.send(WatchEvent::Restarted(state.api.list_at(&watcher.kind, told)));
                 watcher.told = Some(told);
             }
             Some(told) => {
-                let last = if calm { state.api.changes(&watcher.kind) } else { told + 1 };
+                let last = if calm { state.api.changes(watcher.place) } else { told + 1 };
                 for index in told..last {
                     if let Some(event) = state.api.event(&watcher.kind, index) {
                         _ = watcher.events.send(event);
@@ -517,8 +519,7 @@ impl Driver {
             }
         });
         let (process, told) = (watcher.life.process, watcher.told.unwrap_or(0));
-        let words = format!("process {process} hears of {} {told}", watcher.kind);
-        self.trace.line(now, &words);
+        self.trace.line(now, format_args!("process {process} hears of {} {told}", watcher.kind));
     }
 
     /// Takes in what changed: for the record, for the analysis engine, for the children of what is gone.
@@ -530,8 +531,8 @@ impl Driver {
             }
             for changed in fresh {
                 self.last_write = now;
-                let words = format!("{} {}", changed.kind, changed.key);
-                self.trace.change(now, changed.before.as_deref(), &changed.object, &words);
+                let words = format_args!("{} {}", changed.kind, changed.key);
+                self.trace.change(now, changed.before.as_deref(), &changed.object, words);
                 let object = if changed.gone { serde_json::Value::Null } else { changed.object.as_ref().clone() };
                 self.world.with(|state| {
                     let key = &changed.key;
@@ -566,7 +567,7 @@ impl Driver {
             if !elected {
                 world.with(|state| state.hold_lease(now, life, u64::MAX));
             }
-            self.trace.line(now, &format!("process {process} begins"));
+            self.trace.line(now, format_args!("process {process} begins"));
             return;
         }
         let Some(living) = &mut slot.living else { return };
@@ -578,7 +579,7 @@ impl Driver {
             if self.holder == Some(life) {
                 self.holder = None;
             }
-            self.trace.line(now, &format!("process {process} stopped"));
+            self.trace.line(now, format_args!("process {process} stopped"));
             return self.end_life(process, now + 1_000, LifeChange::Stopped);
         }
         living.resync(now);
@@ -600,10 +601,10 @@ impl Driver {
         if until.is_some_and(|until| until > now) || (living.leads && now < looks) {
             if !living.leads && living.is_synced() {
                 living.lead(now);
-                self.trace.line(now, &format!("process {process} leads"));
+                self.trace.line(now, format_args!("process {process} leads"));
             }
         } else if living.leads {
-            self.trace.line(now, &format!("process {process} lost the lease"));
+            self.trace.line(now, format_args!("process {process} lost the lease"));
             self.end_life(process, now + 1_000 + jitter, LifeChange::Killed);
         }
     }
@@ -611,7 +612,7 @@ impl Driver {
     /// A process ends at once.
     pub fn crash(&mut self, process: usize, now: u64) {
         let late = self.rng.between(200, 4_000);
-        self.trace.line(now, &format!("process {process} crashes"));
+        self.trace.line(now, format_args!("process {process} crashes"));
         self.end_life(process, now + late, LifeChange::Killed);
     }
 
@@ -656,7 +657,7 @@ impl Driver {
         }
         self.heal(now);
         self.world.with(|state| state.note(now, Event::Quiet(Quiet::default())));
-        self.trace.line(now, "faults and inputs stop");
+        self.trace.line(now, format_args!("faults and inputs stop"));
     }
 }
 

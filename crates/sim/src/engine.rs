@@ -92,7 +92,7 @@ impl Driver {
         if let Some(status) = object.get_mut("status") {
             *status = json!({"phase": phase});
         }
-        self.trace.line(now, &format!("{name} ends {phase:?}"));
+        self.trace.line(now, format_args!("{name} ends {phase:?}"));
         _ = self.write(&kind, ApiCall::Update(object), now);
     }
 }

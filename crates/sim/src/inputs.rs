@@ -32,7 +32,7 @@ impl Driver {
             let (_, todo) = self.agenda.remove(place);
             match todo {
                 Todo::Happen(what) => {
-                    self.trace.line(now, &format!("{what:?}"));
+                    self.trace.line(now, format_args!("{what:?}"));
                     self.do_it(what, now);
                 }
                 Todo::Send(cell, request) => self.send(cell, &request, now),
@@ -60,7 +60,7 @@ impl Driver {
         let time = self.world.time();
         let answer = self.world.with(|state| state.api.execute(kind, &call, time));
         let end = answer.as_ref().err().map(|error| format!(": {error}")).unwrap_or_default();
-        self.trace.line(now, &format!("somebody: {kind}: {}{end}", call.words()));
+        self.trace.line(now, format_args!("somebody: {kind}: {}{end}", call.words()));
         answer
     }
 
@@ -168,7 +168,8 @@ impl Driver {
     fn gap(&mut self, process: usize, kind: usize) {
         let Some(kind) = kinds().into_iter().nth(kind) else { return };
         let (changes, all) = self.world.with(|state| {
-            let changes = state.api.changes(&kind);
+            let place = state.api.place(&kind);
+            let changes = state.api.changes(place);
             (changes, state.api.list_at(&kind, changes))
         });
         for watcher in self.watchers.iter_mut().filter(|own| own.life.process == process && own.kind == kind) {

@@ -101,8 +101,11 @@ impl Backend for Ports {
 
     fn watch(&self, kind: &Kind, _: Option<&str>) -> BoxStream<'static, WatchEvent> {
         let (events, told) = mpsc::unbounded_channel();
-        let watcher = Watcher { life: self.life, kind: kind.clone(), told: None, ready: 0, held: 0, events };
-        self.world.with(|state| state.watches.push(watcher));
+        let (life, kind) = (self.life, kind.clone());
+        self.world.with(|state| {
+            let place = state.api.place(&kind);
+            state.watches.push(Watcher { life, kind, place, told: None, ready: 0, held: 0, events });
+        });
         self.world.called.notify_one();
         stream::unfold(told, |mut told| async { told.recv().await.map(|event| (event, told)) }).boxed()
     }

@@ -99,8 +99,10 @@ fn rules(story: &Story, lost: &BTreeSet<String>) -> Rules {
     let mut rules = Rules::alb(OKRA, INSTALLATION);
     rules.processes =
         (0..story.processes).flat_map(|process| (1..=LIVES).map(move |life| name_of(process, life))).collect();
-    // A call that was decided on before something happened may arrive after it.
-    rules.slack = SignedDuration::from_secs(4);
+    // A call that was decided on before something happened may arrive after it; where everything is slow, the status,
+    // the route and the watch take three times up to 3 s.
+    let slow = story.happenings.iter().any(|happening| matches!(happening.what, What::Slow { .. }));
+    rules.slack = SignedDuration::from_secs(if slow { 15 } else { 4 });
     rules.limits.rollout = SignedDuration::from_mins(20);
     rules.limits.rest = SignedDuration::from_mins(20);
     rules.limits.weights = SignedDuration::from_mins(5);

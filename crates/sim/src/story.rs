@@ -615,5 +615,11 @@ impl Writer<'_> {
         if rng.chance(20) {
             self.add(self.time(), What::Slow { length: rng.between(5_000, 40_000) });
         }
+        // Slow calls when a leader loses its lease: the moment at which one begins that outlasts it.
+        if mood.leader && rng.chance(50) {
+            let (at, length) = (self.time(), rng.between(20_000, 40_000));
+            self.add(at, What::CutOff { process: process(), length });
+            self.add(at, What::Slow { length });
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! What a run did, in words and as one number.
 
+use std::fmt::{self, Arguments, Write};
+
 use serde_json::Value;
 
 /// The log of a run.
@@ -16,18 +18,24 @@ impl Trace {
     }
 
     /// Adds a line.
-    pub fn line(&mut self, now: u64, words: &str) {
-        // FNV-1a: the standard library promises no hash that stays the same from build to build.
-        for byte in now.to_le_bytes().into_iter().chain(words.bytes()) {
-            self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
+    pub fn line(&mut self, now: u64, words: Arguments<'_>) {
+        self.take(&now.to_le_bytes());
+        // The words are made only where somebody reads them.
+        _ = Hashing(self).write_fmt(words);
         if let Some(lines) = &mut self.lines {
             lines.push(format!("{:>9.3} s  {words}", now as f64 / 1000.0));
         }
     }
 
+    fn take(&mut self, bytes: &[u8]) {
+        // FNV-1a: the standard library promises no hash that stays the same from build to build.
+        for byte in bytes {
+            self.hash = (self.hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
     /// Adds how an object changed, for a person who reads the log: it says nothing that the hash does not know.
-    pub fn change(&mut self, now: u64, before: Option<&Value>, after: &Value, words: &str) {
+    pub fn change(&mut self, now: u64, before: Option<&Value>, after: &Value, words: Arguments<'_>) {
         let Some(lines) = &mut self.lines else { return };
         let mut parts = Vec::new();
         differences("", before.unwrap_or(&Value::Null), after, &mut parts);
@@ -42,6 +50,16 @@ impl Trace {
     /// The words, if they were kept.
     pub fn into_lines(self) -> Vec<String> {
         self.lines.unwrap_or_default()
+    }
+}
+
+/// Takes words into the hash as they are made.
+struct Hashing<'a>(&'a mut Trace);
+
+impl Write for Hashing<'_> {
+    fn write_str(&mut self, words: &str) -> fmt::Result {
+        self.0.take(words.as_bytes());
+        Ok(())
     }
 }
 

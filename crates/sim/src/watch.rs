@@ -12,6 +12,7 @@ use crate::{
     driver::Driver,
     ports::SETTLE,
     story::{Story, What, cell_name},
+    world::millis,
 };
 
 /// Weights by ARN.
@@ -96,26 +97,26 @@ impl Watch {
 
 impl Driver {
     /// Judges what arrived at the load balancer since the last look.
-    pub fn watch_write(&mut self, now: u64) {
+    pub fn watch_write(&mut self) {
         let read = self.watch.read;
-        let calls: Vec<LbCall> = self.world.with(|state| {
+        let calls: Vec<(u64, LbCall)> = self.world.with(|state| {
             let entries = state.record.entries.iter().skip(read);
             entries
                 .filter_map(|entry| match &entry.event {
                     Event::Call(call) if call.error.is_none() && (call.before.is_some() || call.after.is_some()) => {
-                        Some(call.clone())
+                        Some((millis(entry.at), call.clone()))
                     }
                     _ => None,
                 })
                 .collect()
         });
         self.watch.read = self.world.with(|state| state.record.entries.len());
-        for call in calls {
+        for (at, call) in calls {
             let owner = call.after.as_ref().and_then(|rule| rule.tags.get(okra_api::names::CELL_TAG)).cloned();
             let cell =
                 (0..self.watch.cells).find(|cell| owner.as_deref() == Some(&format!("default/{}", cell_name(*cell))));
             let asked = cell.is_some_and(|cell| self.asked.contains_key(&cell));
-            if let Some((invariant, text)) = self.watch.judge(&call, asked, now) {
+            if let Some((invariant, text)) = self.watch.judge(&call, asked, at) {
                 self.breach(invariant, text);
             }
         }

@@ -110,6 +110,8 @@ pub struct Watcher {
     pub life: Life,
     /// Of which kind.
     pub kind: Kind,
+    /// Where the API server keeps the changes of the kind.
+    pub place: usize,
     /// How many changes it has told; `None`: not even the first list.
     pub told: Option<usize>,
     /// When it tells next.
@@ -207,6 +209,11 @@ impl World {
 pub fn timestamp(millis: i64) -> Timestamp {
     let epoch = Timestamp::from_millisecond(EPOCH).unwrap_or(Timestamp::UNIX_EPOCH);
     epoch.saturating_add(SignedDuration::from_millis(millis)).unwrap_or(epoch)
+}
+
+/// A time of the record in milliseconds since the beginning.
+pub fn millis(at: Timestamp) -> u64 {
+    u64::try_from(at.as_millisecond() - EPOCH).unwrap_or(0)
 }
 
 impl State {

@@ -1,4 +1,5 @@
-//! Many seeds, that a seed decides everything, and that the simulator sees faults.
+//! Some seeds, that a seed decides everything, and that the simulator sees faults. Hundreds of seeds and every planted
+//! fault take a build that is optimized: `make test` runs them, `make sim` and `make mutants` do so alone.
 
 use std::{
     process::Command,
@@ -9,28 +10,16 @@ use std::{
 use okra_core::planted::Planted;
 use okra_sim::mutants::hunt;
 
-/// So many seeds may a planted fault stay unseen, from the one that saw it when this was written on.
+/// So many seeds may a planted fault stay unseen here.
 const RANGE: u64 = 40;
 
-/// A seed for every planted fault that finds it.
-const FOUND: [(Planted, u64); 17] = [
-    (Planted::StepDoneBeforeReadBack, 0),
-    (Planted::LeaseCheckSkipped, 120),
-    (Planted::HealthFloorIgnored, 0),
-    (Planted::StaleCopyUsed, 70),
-    (Planted::GenerationFenceIgnored, 0),
-    (Planted::ForeignEditOverwritten, 17),
-    (Planted::RequestRepeated, 3),
-    (Planted::SightIgnored, 27),
-    (Planted::BlockedVersionBegins, 10),
-    (Planted::AbortIgnored, 34),
-    (Planted::ShareOneStepAhead, 0),
-    (Planted::DetachedTooEarly, 0),
-    (Planted::PauseNameReused, 1),
-    (Planted::StatusAfterAction, 31),
-    (Planted::ErrorCountsAsPass, 98),
-    (Planted::PauseIgnored, 31),
-    (Planted::IntentNotRemembered, 0),
+/// Faults that nearly every story shows. `make mutants`, which is a part of `make test`, plants all of them.
+const SEEN_SOON: [Planted; 5] = [
+    Planted::StepDoneBeforeReadBack,
+    Planted::HealthFloorIgnored,
+    Planted::GenerationFenceIgnored,
+    Planted::ShareOneStepAhead,
+    Planted::DetachedTooEarly,
 ];
 
 /// What the simulator prints for its arguments, and whether it found nothing.
@@ -41,7 +30,7 @@ fn run(arguments: &[&str]) -> anyhow::Result<(bool, String)> {
 
 #[test]
 fn no_seed_breaks_an_invariant() {
-    let (well, told) = run(&["--from", "0", "--seeds", "120", "--whole"]).unwrap();
+    let (well, told) = run(&["--from", "0", "--seeds", "40", "--whole"]).unwrap();
     assert!(well, "{told}");
 }
 
@@ -55,16 +44,13 @@ fn two_processes_log_the_same() {
 }
 
 #[test]
-fn every_planted_fault_is_found() {
-    for fault in Planted::ALL {
-        assert!(FOUND.iter().any(|(known, _)| *known == fault), "{fault:?} has no seed");
-    }
+fn planted_faults_are_found() {
     let next = AtomicUsize::new(0);
     let search = || {
         let mut missed = Vec::new();
-        while let Some((fault, from)) = FOUND.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if hunt(*fault, *from, RANGE).unwrap().is_none() {
-                missed.push(format!("{fault:?}: not found by seeds {from} to {}", from + RANGE - 1));
+        while let Some(fault) = SEEN_SOON.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if hunt(*fault, 0, RANGE).unwrap().is_none() {
+                missed.push(format!("{fault:?}: not found by the first {RANGE} seeds"));
             }
         }
         missed

@@ -429,8 +429,18 @@ pub async fn many_objects_are_listed_whole(subject: Subject) {
     let keys = |objects: Vec<Value>| objects.iter().map(Key::of).collect::<Vec<_>>();
     assert_eq!(keys(subject.backend.list(&kind(), Some(&subject.namespaces[0])).await.expect("listed")), wanted);
     let mut told = Told(subject.backend.watch(&kind(), Some(&subject.namespaces[0])));
-    match told.next().await {
-        WatchEvent::Restarted(objects) => assert_eq!(keys(objects), wanted),
-        other => panic!("unexpected: {other:?}"),
+    let mut parts = Vec::new();
+    loop {
+        match told.next().await {
+            WatchEvent::Listed { first, mut objects } => {
+                assert_eq!(first, parts.is_empty(), "nothing makes it begin anew");
+                parts.append(&mut objects);
+            }
+            WatchEvent::Restarted(mut objects) => {
+                parts.append(&mut objects);
+                break assert_eq!(keys(parts), wanted);
+            }
+            other => panic!("unexpected: {other:?}"),
+        }
     }
 }

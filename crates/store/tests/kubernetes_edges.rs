@@ -93,7 +93,24 @@ async fn a_list_whose_token_expired_begins_anew() {
     token("new").respond_with(list(9, &[pause("a", 7)], "")).mount(&server).await;
     let listed = backend(&server).await.list(&kind(), None).await.unwrap();
     assert_eq!(listed, [pause("a", 7), pause("b", 2)]);
-    assert!(requests(&server).await.iter().all(|request| request.url.query().unwrap().contains("limit=500")));
+    assert!(requests(&server).await.iter().all(|request| request.url.query().unwrap().contains("limit=100")));
+}
+
+#[tokio::test]
+async fn a_watch_tells_a_long_list_in_parts_and_says_when_it_begins_anew() {
+    let server = MockServer::start().await;
+    let lists = || Mock::given(method("GET")).and(path(PAUSES)).and(query_param_is_missing("watch"));
+    let first = || lists().and(query_param_is_missing("continue"));
+    first().respond_with(list(5, &[pause("a", 1)], "old")).up_to_n_times(1).mount(&server).await;
+    first().respond_with(list(9, &[pause("b", 2)], "new")).mount(&server).await;
+    lists().and(query_param("continue", "old")).respond_with(status(410, "Expired")).mount(&server).await;
+    lists().and(query_param("continue", "new")).respond_with(list(9, &[pause("c", 7)], "")).mount(&server).await;
+    let part = |objects: &[Value]| WatchEvent::Listed { first: true, objects: objects.to_vec() };
+    let mut events = backend(&server).await.watch(&kind(), None);
+    assert_eq!(next(&mut events).await, part(&[pause("a", 1)]));
+    assert_eq!(next(&mut events).await, part(&[]), "what was told does not count");
+    assert_eq!(next(&mut events).await, part(&[pause("b", 2)]));
+    assert_eq!(next(&mut events).await, WatchEvent::Restarted(vec![pause("c", 7)]));
 }
 
 #[tokio::test]

@@ -100,7 +100,7 @@ async fn a_reading_serves_for_ten_seconds() {
         tokio::time::advance(Duration::from_millis(after)).await;
         let read = async {
             *count.lock() += 1;
-            Ok(Vec::new())
+            Ok(Arc::default())
         };
         readings.get(key.clone(), &intent(), &memory, read).await.unwrap();
         assert_eq!(*count.lock(), expected);
@@ -116,12 +116,12 @@ async fn a_write_during_a_reading_makes_it_worthless_for_the_writer_alone() {
         *count.lock() += 1;
         tokio::time::sleep(Duration::from_millis(100)).await;
         memory.wrote(&intent(), Duration::from_secs(10));
-        Ok(Vec::new())
+        Ok(Arc::default())
     };
     readings.get(key.clone(), &other, &memory, read).await.unwrap();
     let counted = || async {
         *count.lock() += 1;
-        Ok(Vec::new())
+        Ok(Arc::default())
     };
     readings.get(key.clone(), &other, &memory, counted()).await.unwrap();
     assert_eq!(*count.lock(), 1);

@@ -27,6 +27,9 @@ use crate::{
 /// Routes that are reconciled at once: nearly all of them wait, and what they may call is limited elsewhere.
 const CONCURRENCY: usize = 512;
 
+/// How long one reconcile may take: a call waits for its turn for up to ten minutes.
+const DEADLINE: Duration = Duration::from_mins(15);
+
 /// What a route controller needs of the world.
 #[derive(Clone)]
 pub struct RouteContext {
@@ -126,10 +129,19 @@ impl<K: RouteKind> Reconciler for RouteController<K> {
         self.cache.keys()
     }
 
-    /// A reconcile waits in here for the rate limit of its account, a minute at the longest. Those of a busy or throttled
-    /// account must leave room for those of the others (safety.md L6), and for the roll-backs of their own.
+    /// A reconcile waits in here for the rate limit of its account. Those of a busy or throttled account must leave room
+    /// for those of the others (safety.md L6), and for the roll-backs of their own.
     fn concurrency(&self) -> Option<usize> {
         Some(CONCURRENCY)
+    }
+
+    /// A thousand Cells that wait for their turn take all the room that there is: a way back needs none of it.
+    fn is_urgent(&self, key: &Key) -> bool {
+        matches!(self.cache.get(key), Lookup::Found(object) if object.way_back() == Some(true))
+    }
+
+    fn deadline(&self) -> Option<Duration> {
+        Some(DEADLINE)
     }
 
     async fn reconcile(&self, key: &Key) -> Result<Next, ReconcileError> {

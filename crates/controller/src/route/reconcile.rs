@@ -2,6 +2,7 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
+use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use okra_api::{
     RouteOutcome, RouteStatus,
@@ -221,14 +222,20 @@ impl<'a, K: RouteKind> Run<'a, K> {
         intent: &Intent,
         plan: RoutePlan,
     ) -> Result<Step, ReconcileError> {
-        for id in &plan.read_health {
-            if let Err(error) = self.read_health_of(router, intent, id, plan.lane).await {
-                // What the rule held was read before: it counts although the health is not known.
-                self.status = plan.status;
-                return self.call_failed(error, true).await;
+        // All at once: when calls wait for the rate limit, the first reading would be old when the last one comes.
+        let calls = plan.read_health.iter().map(|id| self.sure_health_of(router, intent, id, plan.lane));
+        let answers = join_all(calls).await;
+        let (mut failure, now) = (None, self.now());
+        for (id, answer) in plan.read_health.iter().zip(answers) {
+            match answer {
+                Ok(health) => _ = self.memory.health.insert(id.clone(), Reading { health, at: now }),
+                Err(error) => failure = failure.or(Some(error)),
             }
         }
-        Ok(Step::Again)
+        let Some(error) = failure else { return Ok(Step::Again) };
+        // What the rule held was read before: it counts although the health is not known.
+        self.status = plan.status;
+        self.call_failed(error, true).await
     }
 
     /// Reads the health of a group and keeps it. Whether there is such a group.
@@ -239,14 +246,39 @@ impl<'a, K: RouteKind> Run<'a, K> {
         id: &str,
         lane: Lane,
     ) -> Result<bool, RouterError> {
-        let health = match self.limited(router.health(intent, id, &self.call(lane))).await {
-            Err(error) if error.kind == RouterErrorKind::GroupNotFound => {
-                GroupHealth { gone: true, ..GroupHealth::default() }
-            }
-            answer => answer?,
-        };
+        let health = self.sure_health_of(router, intent, id, lane).await?;
         self.memory.health.insert(id.to_owned(), Reading { health, at: self.now() });
         Ok(!health.gone)
+    }
+
+    /// Traffic leaves a group that is gone at once, so that the first answer that says so is asked for again.
+    async fn sure_health_of(
+        &self,
+        router: &dyn TrafficRouter,
+        intent: &Intent,
+        id: &str,
+        lane: Lane,
+    ) -> Result<GroupHealth, RouterError> {
+        let health = self.health_of(router, intent, id, lane).await?;
+        if health.gone && !self.memory.health.get(id).is_some_and(|last| last.health.gone) {
+            return self.health_of(router, intent, id, lane).await;
+        }
+        Ok(health)
+    }
+
+    async fn health_of(
+        &self,
+        router: &dyn TrafficRouter,
+        intent: &Intent,
+        id: &str,
+        lane: Lane,
+    ) -> Result<GroupHealth, RouterError> {
+        match self.limited(router.health(intent, id, &self.call(lane))).await {
+            Err(error) if error.kind == RouterErrorKind::GroupNotFound => {
+                Ok(GroupHealth { gone: true, ..GroupHealth::default() })
+            }
+            answer => answer,
+        }
     }
 
     async fn change(

@@ -4,6 +4,7 @@ use jiff::SignedDuration;
 use okra_api::{
     AWSApplicationLoadBalancerConfig, Route, RouteOutcome, RouteStatus,
     names::{ADOPT_RULE_ANNOTATION, ROUTE_FINALIZER},
+    route::RouteHealth,
 };
 use okra_core::route::{Change, Conditions, GroupHealth, ObservedRule};
 use okra_provider::{
@@ -526,6 +527,24 @@ async fn a_raise_waits_for_health_and_the_status_counts_it() {
     assert_eq!(rig.router.weights("prod/web"), held("a:80 b:20"));
     let row = rig.status("web").await.health.into_iter().find(|row| row.name == "b").unwrap();
     assert_eq!((row.healthy, row.total), (1, 3));
+}
+
+#[tokio::test]
+async fn one_answer_that_a_group_is_gone_is_not_believed() {
+    let rig = Rig::<Alb>::new();
+    let mut object = alb("web", 10, "a:100 b:0");
+    object["spec"]["healthOf"] = json!(["b"]);
+    rig.create(&object).await;
+    rig.fault(RouterVerb::Health, RouterErrorKind::GroupNotFound, false);
+    rig.reconcile("web").await.unwrap();
+    assert_eq!(rig.router.weights("prod/web"), held("a:100 b:0"));
+    rig.settle("web").await;
+    rig.router.set_health(&arn("b"), GroupHealth { gone: true, ..GroupHealth::default() });
+    rig.advance(16);
+    rig.shift("web", "a:80 b:20").await;
+    rig.settle("web").await;
+    let gone = |row: &RouteHealth| row.name == "b" && row.gone;
+    assert!(rig.status("web").await.health.iter().any(gone), "who says it twice is believed");
 }
 
 #[tokio::test]

@@ -73,11 +73,11 @@ impl Queue {
         Self {
             name: reconciler.name(),
             watches: reconciler.watches(),
+            limits: QueueLimits { deadline: reconciler.deadline().unwrap_or(limits.deadline), ..limits },
             schedule: Schedule::new(reconciler.concurrency().unwrap_or(limits.concurrency)),
             reconciler,
             changes,
             ports,
-            limits,
             metrics,
             tasks: JoinSet::new(),
             runs: Vec::new(),
@@ -131,7 +131,8 @@ impl Queue {
         let reconciler = Arc::clone(&self.reconciler);
         let now = self.now();
         for key in self.guarded("wakes", || reconciler.wakes(changed)) {
-            self.schedule.wake(key, now);
+            self.schedule.wake(key.clone(), now);
+            self.schedule.set_urgent(&key, reconciler.is_urgent(&key));
         }
     }
 

@@ -52,13 +52,19 @@ struct Entry {
     state: State,
     failures: u32,
     not_before: Duration,
+    urgent: bool,
 }
 
-/// Which key runs when: never one key twice at once, never more than `concurrency` keys, the longest due first.
+/// So many urgent keys may run although there is no room for others.
+const ROOM_FOR_URGENT: usize = 128;
+
+/// Which key runs when: never one key twice at once, never more than `concurrency` keys, the longest due first; urgent
+/// ones before all others, and in a room of their own when there is no other.
 #[derive(Debug)]
 pub struct Schedule<K> {
     entries: BTreeMap<K, Entry>,
     due: BTreeSet<(Duration, K)>,
+    urgent: BTreeSet<(Duration, K)>,
     running: usize,
     concurrency: usize,
 }
@@ -66,12 +72,13 @@ pub struct Schedule<K> {
 impl<K: Ord + Clone> Schedule<K> {
     /// An empty schedule that lets up to `concurrency` keys run at once (at least 1).
     pub fn new(concurrency: usize) -> Self {
-        Self { entries: BTreeMap::new(), due: BTreeSet::new(), running: 0, concurrency: concurrency.max(1) }
+        let concurrency = concurrency.max(1);
+        Self { entries: BTreeMap::new(), due: BTreeSet::new(), urgent: BTreeSet::new(), running: 0, concurrency }
     }
 
     /// Makes a key due at `at`, or sooner when it is due sooner already. A key that runs is due again after its run.
     pub fn wake(&mut self, key: K, at: Duration) {
-        let fresh = Entry { state: State::Idle, failures: 0, not_before: Duration::ZERO };
+        let fresh = Entry { state: State::Idle, failures: 0, not_before: Duration::ZERO, urgent: false };
         let entry = self.entries.entry(key.clone()).or_insert(fresh);
         let at = at.max(entry.not_before);
         match &mut entry.state {
@@ -81,13 +88,29 @@ impl<K: Ord + Clone> Schedule<K> {
         }
     }
 
+    /// Says whether a key that waits or runs is urgent, from now until there is nothing to do for it.
+    pub fn set_urgent(&mut self, key: &K, urgent: bool) {
+        let Some(entry) = self.entries.get_mut(key).filter(|entry| entry.urgent != urgent) else { return };
+        entry.urgent = urgent;
+        if let State::Waiting { due } = entry.state {
+            let place = (due, key.clone());
+            let (from, to) = if urgent { (&mut self.due, &mut self.urgent) } else { (&mut self.urgent, &mut self.due) };
+            from.remove(&place);
+            to.insert(place);
+        }
+    }
+
     /// Takes the key that is due longest, if one is due and there is room; it counts as running until
     /// [`Schedule::finish`].
     pub fn take(&mut self, now: Duration) -> Option<K> {
-        if self.running >= self.concurrency || self.due.first().is_none_or(|(due, _)| *due > now) {
+        let is_due = |waiting: &BTreeSet<(Duration, K)>| waiting.first().is_some_and(|(due, _)| *due <= now);
+        let (_, key) = if self.has_room_for_urgent() && is_due(&self.urgent) {
+            self.urgent.pop_first()?
+        } else if self.has_room() && is_due(&self.due) {
+            self.due.pop_first()?
+        } else {
             return None;
-        }
-        let (_, key) = self.due.pop_first()?;
+        };
         if let Some(entry) = self.entries.get_mut(&key) {
             entry.state = State::Running { again: None };
         }
@@ -124,12 +147,15 @@ impl<K: Ord + Clone> Schedule<K> {
 
     /// When the next key is due; `None` when none waits, or when there is no room for one.
     pub fn next_due(&self) -> Option<Duration> {
-        if self.running >= self.concurrency { None } else { self.due.first().map(|(due, _)| *due) }
+        let due = self.due.first().filter(|_| self.has_room());
+        let urgent = self.urgent.first().filter(|_| self.has_room_for_urgent());
+        due.into_iter().chain(urgent).map(|(due, _)| *due).min()
     }
 
     /// How many keys are due and do not run yet.
     pub fn depth(&self, now: Duration) -> usize {
-        self.due.iter().take_while(|(due, _)| *due <= now).count()
+        let count = |waiting: &BTreeSet<(Duration, K)>| waiting.iter().take_while(|(due, _)| *due <= now).count();
+        count(&self.due) + count(&self.urgent)
     }
 
     /// How many keys run.
@@ -142,13 +168,22 @@ impl<K: Ord + Clone> Schedule<K> {
         self.entries.get(key).map_or(0, |entry| entry.failures)
     }
 
+    fn has_room(&self) -> bool {
+        self.running < self.concurrency
+    }
+
+    fn has_room_for_urgent(&self) -> bool {
+        self.running < self.concurrency.saturating_add(ROOM_FOR_URGENT)
+    }
+
     fn set_due(&mut self, key: K, at: Duration) {
         let Some(entry) = self.entries.get_mut(&key) else { return };
+        let waiting = if entry.urgent { &mut self.urgent } else { &mut self.due };
         if let State::Waiting { due } = entry.state {
-            self.due.remove(&(due, key.clone()));
+            waiting.remove(&(due, key.clone()));
         }
         entry.state = State::Waiting { due: at };
-        self.due.insert((at, key));
+        waiting.insert((at, key));
     }
 }
 
@@ -351,6 +386,39 @@ mod tests {
         assert_eq!((schedule.running(), schedule.depth(secs(3))), (2, 1));
         schedule.finish(&"c", DONE, secs(4), &HIGHEST);
         assert_eq!(schedule.take(secs(4)), Some("a"));
+    }
+
+    #[test]
+    fn an_urgent_key_goes_first_and_needs_no_room_of_others() {
+        let mut schedule = Schedule::new(1);
+        for key in ["first", "second", "urgent"] {
+            schedule.wake(key, secs(1));
+            schedule.set_urgent(&key, key == "urgent");
+        }
+        assert_eq!(schedule.take(secs(0)), None, "nothing is due");
+        assert_eq!((schedule.take(secs(1)), schedule.take(secs(1))), (Some("urgent"), None));
+        schedule.finish(&"urgent", Ended::Success { look_again_in: Some(secs(1)) }, secs(1), &HIGHEST);
+        assert_eq!(schedule.take(secs(1)), Some("first"));
+        assert_eq!(
+            (schedule.next_due(), schedule.depth(secs(2))),
+            (Some(secs(2)), 2),
+            "no room but for the urgent one"
+        );
+        assert_eq!((schedule.take(secs(2)), schedule.take(secs(2))), (Some("urgent"), None), "it still is");
+        schedule.finish(&"urgent", Ended::Success { look_again_in: Some(secs(1)) }, secs(2), &HIGHEST);
+        schedule.set_urgent(&"urgent", false);
+        assert_eq!((schedule.take(secs(3)), schedule.next_due()), (None, None));
+    }
+
+    #[test]
+    fn the_room_for_urgent_keys_has_an_end() {
+        let mut schedule = Schedule::new(1);
+        for key in 0..200 {
+            schedule.wake(key, secs(0));
+            schedule.set_urgent(&key, true);
+        }
+        assert_eq!(std::iter::from_fn(|| schedule.take(secs(0))).count(), 1 + ROOM_FOR_URGENT);
+        assert_eq!(schedule.next_due(), None);
     }
 
     #[test]

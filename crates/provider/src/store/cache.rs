@@ -140,6 +140,8 @@ pub(super) struct Shared<K> {
     /// A mark was set: the feed looks after it.
     pub(super) marked: Notify,
     content: Mutex<Content<K>>,
+    /// By scope, the parts of a list that has not come to its end yet.
+    listed: Mutex<BTreeMap<usize, Vec<Item<K>>>>,
     synced: watch::Sender<bool>,
     skips: Arc<AtomicU64>,
 }
@@ -148,6 +150,12 @@ struct Content<K> {
     entries: BTreeMap<Key, Entry<K>>,
     marks: BTreeMap<Key, Mark>,
     scopes: Vec<Scope>,
+}
+
+/// An object of a list, before it is known whether the list comes to its end.
+struct Item<K> {
+    key: Key,
+    entry: Entry<K>,
 }
 
 struct Entry<K> {
@@ -210,6 +218,7 @@ impl<K: Stored> Shared<K> {
             stop,
             marked: Notify::new(),
             content: Mutex::new(content),
+            listed: Mutex::default(),
             synced: watch::Sender::new(nothing_to_see),
             skips,
         }
@@ -221,18 +230,35 @@ impl<K: Stored> Shared<K> {
     }
 
     /// Takes in what the watch of a scope told, and publishes the keys about which something is new. Both under one
-    /// lock: who sees that a copy is no longer stale finds the change that says so in its stream.
+    /// lock: who sees that a copy is no longer stale finds the change that says so in its stream. Objects are parsed
+    /// before, so that nobody waits for that.
     pub(super) fn take(&self, scope: usize, event: WatchEvent, hub: &Hub) {
+        let mut listed = self.listed.lock().remove(&scope).unwrap_or_default();
+        let event = match event {
+            WatchEvent::Listed { first, objects } => {
+                if first {
+                    listed.clear();
+                }
+                listed.extend(objects.into_iter().map(|object| Item::of(&self.kind, object)));
+                self.listed.lock().insert(scope, listed);
+                return;
+            }
+            WatchEvent::Restarted(objects) => {
+                listed.extend(objects.into_iter().map(|object| Item::of(&self.kind, object)));
+                WatchEvent::Restarted(Vec::new())
+            }
+            event => event,
+        };
         let mut content = self.content.lock();
         let changed = match event {
-            WatchEvent::Restarted(items) => {
+            WatchEvent::Restarted(_) | WatchEvent::Listed { .. } => {
                 let namespace = content.mend(scope, true);
-                content.restart(&self.kind, namespace.as_deref(), items)
+                content.restart(namespace.as_deref(), listed)
             }
             WatchEvent::Applied(item) => {
                 content.mend(scope, true);
-                let key = Key::of(&item);
-                if content.put(&self.kind, key.clone(), item) { BTreeSet::from([key]) } else { BTreeSet::new() }
+                let Item { key, entry } = Item::of(&self.kind, item);
+                if content.put(key.clone(), entry) { BTreeSet::from([key]) } else { BTreeSet::new() }
             }
             WatchEvent::Deleted(item) => {
                 content.mend(scope, true);
@@ -279,6 +305,14 @@ impl<K: Stored> Shared<K> {
     }
 }
 
+impl<K: Stored> Item<K> {
+    fn of(kind: &Kind, object: Value) -> Self {
+        let (key, uid, version) = (Key::of(&object), uid_of(&object), version_of(&object));
+        let object = parse(kind, object).map(Arc::new).map_err(|error| error.to_string());
+        Self { key, entry: Entry { uid, version, object } }
+    }
+}
+
 impl<K: Stored> Content<K> {
     fn within(&self, namespace: Option<&str>) -> impl Iterator<Item = (&Key, &Entry<K>)> {
         let namespace = namespace.map(ToOwned::to_owned);
@@ -297,14 +331,13 @@ impl<K: Stored> Content<K> {
     }
 
     /// Takes in a whole list. What it lacks is gone; a mark goes with it when the list is newer than the mark.
-    fn restart(&mut self, kind: &Kind, namespace: Option<&str>, items: Vec<Value>) -> BTreeSet<Key> {
-        let newest = items.iter().filter_map(version_of).max();
+    fn restart(&mut self, namespace: Option<&str>, items: Vec<Item<K>>) -> BTreeSet<Key> {
+        let newest = items.iter().filter_map(|item| item.entry.version).max();
         let mut listed = BTreeSet::new();
         let mut changed = BTreeSet::new();
-        for item in items {
-            let key = Key::of(&item);
+        for Item { key, entry } in items {
             listed.insert(key.clone());
-            if self.put(kind, key.clone(), item) {
+            if self.put(key.clone(), entry) {
                 changed.insert(key);
             }
         }
@@ -328,9 +361,9 @@ impl<K: Stored> Content<K> {
 
     /// Takes in one object. An older state of the object that is held is not taken: a server that lags behind
     /// the one that answered before must not lead back in time.
-    fn put(&mut self, kind: &Kind, key: Key, item: Value) -> bool {
-        let (uid, version) = (uid_of(&item), version_of(&item));
-        let held = self.entries.get(&key).filter(|held| held.uid == uid && held.version.is_some());
+    fn put(&mut self, key: Key, entry: Entry<K>) -> bool {
+        let version = entry.version;
+        let held = self.entries.get(&key).filter(|held| held.uid == entry.uid && held.version.is_some());
         if held.is_some_and(|held| version < held.version) {
             return false;
         }
@@ -340,8 +373,7 @@ impl<K: Stored> Content<K> {
             self.marks.remove(&key);
         }
         if !same {
-            let object = parse(kind, item).map(Arc::new).map_err(|error| error.to_string());
-            self.entries.insert(key, Entry { uid, version, object });
+            self.entries.insert(key, entry);
         }
         shown || !same
     }

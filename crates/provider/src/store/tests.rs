@@ -6,6 +6,7 @@ use pretty_assertions::assert_eq;
 use serde_json::json;
 
 use super::*;
+use crate::backend::WatchEvent;
 use crate::testing::{CallVerb, Fault, FixedClock, MemoryBackend, SeededEntropy};
 
 const LIMIT: Duration = Duration::from_mins(1);
@@ -312,4 +313,36 @@ async fn writes_need_a_version() {
     assert_eq!(error.to_string(), "failed to update Pause a/one: metadata.resourceVersion is required");
     assert!(matches!(store.update_status(&pause("a", "one")).await, Err(BackendError::Invalid { .. })));
     assert_eq!(backend.calls(), vec![]);
+}
+
+#[tokio::test]
+async fn a_list_in_parts_counts_once_it_has_come_to_its_end() {
+    let hub = changes::Hub::default();
+    let stop = CancellationToken::new();
+    let shared = Arc::new(cache::Shared::<Pause>::new(kind(), vec![None], Arc::default(), stop));
+    let cache = Cache::new(shared.clone());
+    let object = |name: &str, version: u64| {
+        let mut object = serde_json::to_value(pause("a", name)).unwrap();
+        object["metadata"]["uid"] = json!(name);
+        object["metadata"]["resourceVersion"] = json!(version.to_string());
+        object
+    };
+    let part = |first: bool, name: &str| WatchEvent::Listed { first, objects: vec![object(name, 1)] };
+    let names = || cache.keys().into_iter().map(|key| key.name).collect::<Vec<_>>();
+
+    shared.take(0, part(true, "one"), &hub);
+    shared.take(0, part(false, "two"), &hub);
+    assert_eq!((names(), cache.is_synced()), (vec![], false), "it may never come to its end");
+    shared.take(0, WatchEvent::Restarted(vec![object("three", 1)]), &hub);
+    assert_eq!((names().join(" "), cache.is_synced()), ("one three two".to_owned(), true));
+
+    // Begun anew, and broken off: neither what was listed before nor what was listed then counts.
+    shared.take(0, part(true, "four"), &hub);
+    shared.take(0, part(true, "five"), &hub);
+    shared.take(0, WatchEvent::Restarted(vec![object("one", 2)]), &hub);
+    assert_eq!(names(), ["five", "one"]);
+    shared.take(0, part(true, "six"), &hub);
+    shared.take(0, WatchEvent::Interrupted("it broke off".to_owned()), &hub);
+    shared.take(0, WatchEvent::Restarted(vec![object("one", 3)]), &hub);
+    assert_eq!(names(), ["one"]);
 }

@@ -24,11 +24,17 @@ pub use self::{
     events::KubernetesEvents,
 };
 
-/// How many objects one answer to a list holds; what kubectl asks for too.
-const PAGE: u32 = 500;
+/// How many objects one answer to a list holds. As JSON values they take ten times the room that they take as what
+/// they are, and the room for the largest answer is what stays with the process.
+const PAGE: u32 = 100;
 
 /// How often a list begins anew because its continue token was too old; then it asks for everything at once.
 const LIST_ATTEMPTS: u32 = 3;
+
+/// How many objects each answer of the attempts at one list holds: in parts, and at last all at once.
+fn page_limits() -> impl Iterator<Item = Option<u32>> {
+    (0..LIST_ATTEMPTS).map(|_| Some(PAGE)).chain([None])
+}
 
 /// How long things may take. The defaults are right for production; tests shorten them.
 #[derive(Clone, Copy, Debug)]
@@ -97,7 +103,7 @@ impl KubernetesBackend {
 impl Backend for KubernetesBackend {
     async fn list(&self, kind: &Kind, namespace: Option<&str>) -> Result<Vec<Value>, BackendError> {
         let listed = self.caller.list(kind, namespace).await;
-        listed.map(|list| list.items).map_err(|failure| failure.about(kind, &Key::default()))
+        listed.map_err(|failure| failure.about(kind, &Key::default()))
     }
 
     fn watch(&self, kind: &Kind, namespace: Option<&str>) -> BoxStream<'static, WatchEvent> {
@@ -161,41 +167,58 @@ fn versioned(object: &Value) -> Result<Key, BackendError> {
     Ok(Key::of(object))
 }
 
-/// A whole list and the version at which it was taken.
-struct Listed {
-    items: Vec<Value>,
+/// A part of a list.
+struct Page {
+    objects: Vec<Value>,
+    /// The version at which the list was taken.
     version: String,
+    /// Where the next part begins; `None`: this is the last.
+    next: Option<String>,
 }
 
 impl Caller {
-    async fn list(&self, kind: &Kind, namespace: Option<&str>) -> Result<Listed, Failure> {
-        for _ in 0..LIST_ATTEMPTS {
-            match self.pages(kind, namespace, Some(PAGE)).await {
+    async fn list(&self, kind: &Kind, namespace: Option<&str>) -> Result<Vec<Value>, Failure> {
+        for limit in page_limits() {
+            match self.pages(kind, namespace, limit).await {
                 // The snapshot that the continue token names was compacted away: begin anew.
-                Err(failure) if failure.is_gone() => {}
+                Err(failure) if failure.is_gone() && limit.is_some() => {}
                 listed => return listed,
             }
         }
-        self.pages(kind, namespace, None).await
+        Ok(Vec::new())
     }
 
-    async fn pages(&self, kind: &Kind, namespace: Option<&str>, limit: Option<u32>) -> Result<Listed, Failure> {
-        let key = Key::new(namespace.unwrap_or_default(), "");
-        let mut items = Vec::new();
-        let mut params = ListParams { limit, ..ListParams::default() };
+    async fn pages(&self, kind: &Kind, namespace: Option<&str>, limit: Option<u32>) -> Result<Vec<Value>, Failure> {
+        let (mut objects, mut from) = (Vec::new(), None);
         loop {
-            let mut page = self.checked(&key, call::path(kind, &key).list(&params)).await?;
-            let text = |field| page.pointer(field).and_then(Value::as_str).unwrap_or_default().to_owned();
-            let (next, version) = (text("/metadata/continue"), text("/metadata/resourceVersion"));
-            if let Some(Value::Array(found)) = page.get_mut("items").map(Value::take) {
-                items.extend(found.into_iter().map(|item| call::tidied(kind, item)));
+            let mut page = self.page(kind, namespace, limit, from).await?;
+            objects.append(&mut page.objects);
+            from = page.next;
+            if from.is_none() {
+                objects.sort_by_cached_key(Key::of);
+                return Ok(objects);
             }
-            if next.is_empty() {
-                items.sort_by_cached_key(Key::of);
-                return Ok(Listed { items, version });
-            }
-            params.continue_token = Some(next);
         }
+    }
+
+    /// One part of a list, from where the one before said.
+    async fn page(
+        &self,
+        kind: &Kind,
+        namespace: Option<&str>,
+        limit: Option<u32>,
+        from: Option<String>,
+    ) -> Result<Page, Failure> {
+        let key = Key::new(namespace.unwrap_or_default(), "");
+        let params = ListParams { limit, continue_token: from, ..ListParams::default() };
+        let mut page = self.checked(&key, call::path(kind, &key).list(&params)).await?;
+        let text = |field| page.pointer(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let (next, version) = (text("/metadata/continue"), text("/metadata/resourceVersion"));
+        let objects = match page.get_mut("items").map(Value::take) {
+            Some(Value::Array(items)) => items.into_iter().map(|item| call::tidied(kind, item)).collect(),
+            _ => Vec::new(),
+        };
+        Ok(Page { objects, version, next: Some(next).filter(|next| !next.is_empty()) })
     }
 
     async fn object(

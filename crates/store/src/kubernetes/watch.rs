@@ -17,6 +17,7 @@ use tokio::{
 use super::{
     call::{self, Caller},
     errors::Failure,
+    page_limits,
 };
 
 /// How many events may wait for a slow reader before the connection is read no further.
@@ -64,11 +65,10 @@ impl Watcher {
     async fn run(&mut self) {
         let mut absent = false;
         while !self.events.is_closed() {
-            match self.caller.list(&self.kind, self.namespace.as_deref()).await {
-                Ok(listed) => {
+            match self.list().await {
+                Ok(version) => {
                     absent = false;
-                    self.tell(WatchEvent::Restarted(listed.items)).await;
-                    if let Some(failure) = self.follow(listed.version).await {
+                    if let Some(failure) = self.follow(version).await {
                         self.fail(failure).await;
                     }
                 }
@@ -80,6 +80,34 @@ impl Watcher {
                 }
                 Err(failure) => self.fail(failure).await,
             }
+        }
+    }
+
+    /// Tells everything that is there, part by part; the version at which it was.
+    async fn list(&mut self) -> Result<String, Failure> {
+        for limit in page_limits() {
+            match self.list_in_parts(limit).await {
+                // The snapshot that the continue token names was compacted away: begin anew.
+                Err(failure) if failure.is_gone() && limit.is_some() => {
+                    self.tell(WatchEvent::Listed { first: true, objects: Vec::new() }).await;
+                }
+                listed => return listed,
+            }
+        }
+        Err(Failure::Broken("failed to read the list: it never came to its end".to_owned()))
+    }
+
+    async fn list_in_parts(&mut self, limit: Option<u32>) -> Result<String, Failure> {
+        let (mut from, mut first) = (None, true);
+        loop {
+            let page = self.caller.page(&self.kind, self.namespace.as_deref(), limit, from).await?;
+            from = page.next;
+            if from.is_none() {
+                self.tell(WatchEvent::Restarted(page.objects)).await;
+                return Ok(page.version);
+            }
+            self.tell(WatchEvent::Listed { first, objects: page.objects }).await;
+            first = false;
         }
     }
 
