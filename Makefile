@@ -49,15 +49,20 @@ moto: ## Install moto, the AWS emulator, into a Python environment of its own (o
 build: check-build ## Build the release binaries okrad, okractl and okra
 	cargo build --release --locked -p okrad -p okractl -p okra
 
-.PHONY: test
-test: setup ## Run every test (ARGS is passed to cargo test)
-	cargo test --workspace --locked $(ARGS)
+# So many seeds are a part of make test.
+TEST_SEEDS ?= 2000
 
-# Kills at every write, each fault at each call, two hundred Cells beside bad ones, floods.
-LONG_TESTS := kills api_faults aws_faults crowd limits
+.PHONY: test
+test: setup ## Run every test, the simulator's seeds among them (ARGS is passed to cargo test, and leaves those out)
+	cargo test --workspace --locked $(ARGS)
+	$(if $(ARGS),,@$(MAKE) sim SEEDS=$(TEST_SEEDS))
+	$(if $(ARGS),,@$(MAKE) mutants)
+
+# Each AWS fault at each call, two hundred Cells beside bad ones, floods.
+LONG_TESTS := aws_faults crowd limits
 
 .PHONY: test-long
-test-long: setup ## Run the end-to-end tests that take many minutes (ARGS='--test kills': one of them)
+test-long: setup ## Run the end-to-end tests that take many minutes (ARGS='--test crowd': one of them)
 	cargo test --locked -p okrad --no-fail-fast $(or $(ARGS),$(addprefix --test ,$(LONG_TESTS)))
 
 SEEDS ?= 10000

@@ -19,8 +19,8 @@ const USER: &str = "okrad";
 const CELL: &str = "web";
 const STEPS: &str = "[{setWeight: 50}, {pause: {duration: 1s}}]";
 const SHARES: [u32; 1] = [50];
-/// As many okrads at once as two busy cores bear.
-const AT_ONCE: usize = 6;
+/// As many okrads at once as two busy cores bear: most of the time they wait.
+const AT_ONCE: usize = 12;
 
 /// A scene whose okrad goes through a proxy.
 struct Case {
@@ -73,6 +73,7 @@ impl Case {
     }
 
     async fn end(mut self, load: Load) {
+        self.scene.rest().await;
         let summary = load.stop().await;
         assert_eq!((summary.failed, summary.first_failure), (0, None));
         self.scene.judge(CELL, &SHARES);

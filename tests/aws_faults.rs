@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
+use futures::StreamExt as _;
 use jiff::Timestamp;
 use kube::api::PostParams;
 use okra_api::{
@@ -10,7 +11,7 @@ use okra_api::{
     condition::{self, READY},
     names,
 };
-use okra_judge::{CellRules, Rules, judge};
+use okra_judge::CellRules;
 use okra_testkit::{
     fault_plan::{ALWAYS, PlannedFault},
     front::{AwsError, AwsFault, AwsPlan, Moment},
@@ -29,6 +30,8 @@ const SHARES: [u32; 2] = [20, 60];
 const PER_BALANCER: usize = 50;
 /// So many objects are made at a time.
 const AT_ONCE: usize = 8;
+/// Calls may wait for two busy cores; nothing here is about the lease.
+const LEASE: &str = "3m";
 /// How long one Cell may take: a refused call is repeated after half a minute, and hundreds share two cores.
 const WITHIN: Duration = Duration::from_mins(4);
 
@@ -44,8 +47,7 @@ struct Fleet {
 impl Fleet {
     async fn start(name: &str, rate_limits: &'static str) -> Self {
         let mut scene = Scene::new(OKRAD, name).await;
-        // Calls may wait for two busy cores; nothing here is about the lease.
-        scene.lease = "3m";
+        scene.lease = LEASE;
         scene.drift_interval = "10m";
         scene.rate_limits = rate_limits;
         scene.start_okrad();
@@ -54,20 +56,27 @@ impl Fleet {
 
     /// What AWS has to have before these Cells are made.
     async fn build(&mut self, cells: &[String]) {
-        for cell in cells {
-            let (number, port) = (self.listeners.len() / PER_BALANCER, self.listeners.len() % PER_BALANCER);
-            if number == self.balancers.len() {
-                self.balancers.push(self.scene.world.load_balancer(&format!("fleet-{number}")).await.unwrap());
-            }
-            let port = 8000 + i32::try_from(port).unwrap();
-            let listener = self.scene.world.tagged_listener(&self.balancers[number], port, &[("for", cell)]).await;
-            self.listeners.insert(cell.clone(), listener.unwrap());
-            for version in ["v1", "v2"] {
-                let name = format!("{cell}-{version}");
+        let built = self.listeners.len();
+        while self.balancers.len() * PER_BALANCER < built + cells.len() {
+            let name = format!("fleet-{}", self.balancers.len());
+            self.balancers.push(self.scene.world.load_balancer(&name).await.unwrap());
+        }
+        let (world, balancers) = (&self.scene.world, &self.balancers);
+        let numbered = cells.iter().zip(built..);
+        let making = numbered.map(async |(cell, number)| {
+            let port = 8000 + i32::try_from(number % PER_BALANCER).unwrap();
+            let listener = world.tagged_listener(&balancers[number / PER_BALANCER], port, &[("for", cell)]).await;
+            let mut groups = Vec::new();
+            for name in [format!("{cell}-v1"), format!("{cell}-v2")] {
                 let target = SocketAddr::from(([10, 0, 0, 1], 80));
-                let group = self.scene.world.target_group(&name, &[target]).await.unwrap();
-                self.groups.insert(name, group);
+                groups.push((name.clone(), world.target_group(&name, &[target]).await.unwrap()));
             }
+            (cell.clone(), listener.unwrap(), groups)
+        });
+        let made: Vec<_> = futures::stream::iter(making).buffer_unordered(AT_ONCE).collect().await;
+        for (cell, listener, groups) in made {
+            self.listeners.insert(cell, listener);
+            self.groups.extend(groups);
         }
     }
 
@@ -124,23 +133,20 @@ impl Fleet {
         (of("v1"), of("v2"))
     }
 
-    /// What the judge finds in all that happened.
-    fn judge(&self) {
-        let namespace = &self.scene.namespace;
-        let mut rules = Rules::alb(namespace, namespace);
-        for cell in self.listeners.keys() {
+    /// Judges all that happened.
+    fn judge(&mut self) {
+        let rules = |cell: &String| {
             let version = |major: &str| self.groups[&format!("{cell}-{major}")].as_str();
             let versions = [(version("v1"), V1), (version("v2"), V2)];
-            rules = rules.cell(&format!("{namespace}/{cell}"), CellRules::new(SHARES, versions));
-        }
-        let found = judge(&self.scene.front.record(), &rules);
-        let words: Vec<String> = found.iter().map(ToString::to_string).collect();
-        assert!(words.is_empty(), "the judge found:\n{}", words.join("\n"));
+            (cell.clone(), CellRules::new(SHARES, versions))
+        };
+        let cells: Vec<_> = self.listeners.keys().map(rules).collect();
+        self.scene.judge_cells(cells);
     }
 
     async fn end(mut self) {
+        self.scene.rest().await;
         self.judge();
-        self.scene.assert_okrad_runs();
         assert_eq!(self.scene.stop_okrad().await, 0);
     }
 }
@@ -193,7 +199,7 @@ fn cases(calls: &BTreeMap<String, u64>) -> Vec<PlannedFault<AwsFault>> {
     named.map(|(number, planned)| planned.about(&format!("case-{number:04}"))).collect()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_fault_at_every_call_of_a_rollout_leads_to_the_same_end() {
     let mut fleet = Fleet::start("everyfault", "off").await;
     let calls = calls_of_one_cell(&mut fleet).await;
@@ -261,7 +267,13 @@ async fn what_is_refused_for_good_is_said_and_goes_on_when_it_is_allowed() {
 
 #[tokio::test]
 async fn expired_credentials_hold_the_rollout_until_they_are_renewed() {
-    let (mut scene, load) = Scene::mid_canary(OKRAD, "expired", CELL, PAUSING).await;
+    let mut scene = Scene::new(OKRAD, "expired").await;
+    scene.lease = LEASE;
+    scene.serve(CELL, PAUSING).await;
+    let load = scene.load();
+    scene.version(V2).await;
+    scene.until_pause(CELL, V2, 1).await;
+    scene.until_weights(&MID_CANARY).await;
     scene.front.set_plan(vec![PlannedFault::new("*", 1, AwsFault::Expire).by(&scene.namespace)]);
     scene.ask(CELL, Verb::Resume, &[]).await.unwrap();
     let cell = scene.until_says(CELL, "ExpiredToken").await;
@@ -269,6 +281,7 @@ async fn expired_credentials_hold_the_rollout_until_they_are_renewed() {
     assert_eq!(scene.weights(), weights(&MID_CANARY));
     scene.front.renew_credentials(&scene.namespace.clone());
     scene.until_stable(CELL, V2).await;
+    scene.rest().await;
     scene.end(load, CELL, &[20, 60]).await;
 }
 
@@ -276,6 +289,7 @@ async fn expired_credentials_hold_the_rollout_until_they_are_renewed() {
 /// that it may be; how many requests failed.
 async fn destroyed_when_told(name: &str, settle: &'static str) -> u64 {
     let mut scene = Scene::new(OKRAD, name).await;
+    scene.lease = LEASE;
     scene.settle = settle;
     scene.start_okrad();
     scene.apply(&scene.cell_manifest(CELL, 1, STEPS)).await.unwrap();
@@ -313,7 +327,7 @@ async fn a_cluster_is_given_up_only_when_the_data_path_had_time_to_follow() {
 /// Rolls some Cells behind AWS's token buckets; how many calls were throttled.
 async fn throttles(name: &str, rate_limits: &'static str) -> usize {
     let mut fleet = Fleet::start(name, rate_limits).await;
-    let cells: Vec<String> = (0..10).map(|number| format!("metered-{number}")).collect();
+    let cells: Vec<String> = (0..20).map(|number| format!("metered-{number:02}")).collect();
     fleet.build(&cells).await;
     fleet.scene.front.set_plan(AwsPlan::with_buckets());
     let whats: BTreeMap<String, String> = cells.iter().map(|cell| (cell.clone(), "AWS's buckets".to_owned())).collect();

@@ -141,6 +141,7 @@ async fn a_good_cell_swaps_unhindered_beside_bad_ones() {
     // What is mended goes on at once.
     scene.patch_cell("drain", json!({"drainDuration": "10m"})).await;
     scene.until_stable("drain", V2).await;
+    scene.rest().await;
     let summary = load.stop().await;
     assert_eq!((summary.failed, summary.first_failure), (0, None));
     scene.judge(CELL, &SHARES);
@@ -170,6 +171,7 @@ async fn a_group_that_aws_does_not_know_is_named_and_left_out() {
     scene.until(CELL, "it names the group", names(false)).await;
     scene.api::<AWSTargetGroup>().delete("ghost", &DeleteParams::default()).await.unwrap();
     scene.until(CELL, "it has nothing to say any more", names(true)).await;
+    scene.rest().await;
     let summary = load.stop().await;
     assert_eq!((summary.failed, summary.first_failure), (0, None));
     scene.judge(CELL, &SHARES);
@@ -233,6 +235,7 @@ async fn cells_that_cannot_even_be_read_say_so_and_harm_nobody() {
     let load = scene.load();
     scene.version(V2).await;
     scene.until_stable(CELL, V2).await;
+    scene.rest().await;
     let summary = load.stop().await;
     assert_eq!((summary.failed, summary.first_failure), (0, None));
     assert_eq!(scene.shares(&NEW), [0.0, 20.0, 40.0, 100.0]);

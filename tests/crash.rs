@@ -31,6 +31,7 @@ fn the_plan() -> Vec<BTreeMap<String, i64>> {
 async fn end(mut scene: Scene) {
     assert_eq!(scene.history(), the_plan());
     assert_eq!(scene.writes().len(), the_plan().len(), "{}", scene.told(40));
+    scene.rest().await;
     scene.judge(CELL, &SHARES);
     assert_eq!(scene.stop_okrad().await, 0);
 }
@@ -137,6 +138,7 @@ async fn a_lost_status_in_mid_canary_waits_for_resume() {
     scene.until_stable(CELL, V2).await;
     let shares = scene.shares(&NEW);
     assert!([vec![0.0, 20.0, 40.0, 100.0], vec![0.0, 20.0, 0.0, 20.0, 40.0, 100.0]].contains(&shares), "{shares:?}");
+    scene.rest().await;
     scene.judge(CELL, &SHARES);
     assert_eq!(scene.stop_okrad().await, 0);
 }
@@ -149,6 +151,7 @@ async fn a_lost_status_in_mid_canary_waits_for_undo() {
     scene.until_weights(&[("web-1-v1", 50), ("web-2-v1", 50), ("web-1-v2", 0), ("web-2-v2", 0)]).await;
     assert_eq!(cell.status.unwrap().blocked_versions, [V2]);
     assert_eq!(scene.shares(&NEW), [0.0, 20.0, 0.0]);
+    scene.rest().await;
     scene.judge(CELL, &SHARES);
     assert_eq!(scene.stop_okrad().await, 0);
 }

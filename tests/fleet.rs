@@ -22,7 +22,8 @@ async fn mid_canary(name: &str) -> (Scene, Load) {
     Scene::mid_canary(OKRAD, name, CELL, STEPS).await
 }
 
-async fn end(scene: Scene, load: Load, shares: &[u32]) {
+async fn end(mut scene: Scene, load: Load, shares: &[u32]) {
+    scene.rest().await;
     scene.end(load, CELL, shares).await;
 }
 

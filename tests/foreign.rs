@@ -36,6 +36,7 @@ async fn allow_adoption(scene: &mut Scene, of: &str, rule: &str) {
 async fn end(mut scene: Scene) {
     scene.ask(CELL, Verb::Resume, &[]).await.unwrap();
     scene.until_stable(CELL, V2).await;
+    scene.rest().await;
     scene.judge(CELL, &SHARES);
     assert_eq!(scene.stop_okrad().await, 0);
 }
@@ -134,6 +135,7 @@ async fn a_foreign_edit_in_mid_rollout_is_held_and_accepted() {
     scene.ask(CELL, Verb::Resume, &[]).await.unwrap();
     scene.until_stable(CELL, V2).await;
     assert_eq!(scene.shares(&NEW), [0.0, 20.0, 80.0, 40.0, 100.0]);
+    scene.rest().await;
     scene.judge(CELL, &SHARES);
     assert_eq!(scene.stop_okrad().await, 0);
 }
@@ -145,6 +147,7 @@ async fn a_foreign_edit_does_not_keep_an_abort_from_going_back() {
     scene.ask(CELL, Verb::Abort, &[]).await.unwrap();
     scene.until_weights(&[("web-1-v1", 50), ("web-2-v1", 50), ("web-1-v2", 0), ("web-2-v2", 0)]).await;
     scene.until_phase(CELL, CellPhase::Failed).await;
+    scene.rest().await;
     scene.judge(CELL, &SHARES);
     assert_eq!(scene.stop_okrad().await, 0);
 }

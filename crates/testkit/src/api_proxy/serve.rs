@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header, request};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header, request, response::Parts};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -47,7 +47,7 @@ pub(super) async fn handle(shared: Arc<Shared>, user: Arc<str>, request: Request
     let body = tokio::time::timeout(ARRIVAL, Limited::new(body, MAX_REQUEST).collect()).await;
     let body = body.map_err(closed)?.map_err(closed)?.to_bytes();
     let call = Call::of(&parts.method, &parts.uri);
-    let exchange = Exchange::arrive(&shared, &user, call, &parts.uri);
+    let exchange = Exchange::arrive(shared, &user, call, &parts.uri);
     match exchange.fault.clone() {
         None => exchange.pass_on(parts, body).await,
         Some(fault) => exchange.struck(fault, parts, body).await,
@@ -56,7 +56,7 @@ pub(super) async fn handle(shared: Arc<Shared>, user: Arc<str>, request: Request
 
 /// A request and what is known of it.
 struct Exchange<'a> {
-    shared: &'a Shared,
+    shared: Arc<Shared>,
     user: &'a str,
     call: Call,
     fault: Option<ApiFault>,
@@ -67,7 +67,7 @@ struct Exchange<'a> {
 }
 
 impl<'a> Exchange<'a> {
-    fn arrive(shared: &'a Shared, user: &'a str, call: Call, uri: &Uri) -> Self {
+    fn arrive(shared: Arc<Shared>, user: &'a str, call: Call, uri: &Uri) -> Self {
         let plan = shared.plan.lock().clone();
         let fault = plan.strikes_about(user, &call.name, &[uri.path()]);
         let index = {
@@ -123,14 +123,15 @@ impl<'a> Exchange<'a> {
         *request.method_mut() = parts.method;
         *request.uri_mut() = uri.clone();
         *request.headers_mut() = headers.clone();
-        let (answer, body) = self.shared.upstream.send(request).await.map_err(closed)?.into_parts();
-        if self.call.is_watch && answer.status.is_success() {
-            self.answered(answer.status, None);
+        if self.call.is_watch {
+            let (answer, body) = self.shared.upstream.send(request).await.map_err(closed)?.into_parts();
+            self.shared.answered(self.index, answer.status, None);
             let body = body.map_err(closed).boxed_unsync();
             return Ok(with(answer.status, &answer.headers, body));
         }
-        let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(closed)?.to_bytes();
-        self.answered(answer.status, created(answer.status, &body));
+        // What was sent takes effect, and is recorded, whether or not its caller lives to see the answer.
+        let sent = tokio::spawn(exchange(self.shared.clone(), self.index, request));
+        let (answer, body) = sent.await.map_err(closed)??;
         if self.call.is_list && answer.status.is_success() {
             self.shared.lists.keep(&uri, &headers, &body);
         }
@@ -148,17 +149,25 @@ impl<'a> Exchange<'a> {
             hook(Write { caller, call, nth: self.nth, when }).await;
         }
     }
+}
 
-    fn answered(&self, status: StatusCode, created: Option<String>) {
-        if let Some(seen) = self.shared.seen.lock().get_mut(self.index) {
-            seen.status = Some(status.as_u16());
-            seen.created = created;
-        }
-        self.shared.changed.send_modify(|changes| *changes += 1);
-    }
+/// Sends a request that is no watch, and records what came back.
+async fn exchange(shared: Arc<Shared>, index: usize, request: Request<Body>) -> Result<(Parts, Bytes), Closed> {
+    let (answer, body) = shared.upstream.send(request).await.map_err(closed)?.into_parts();
+    let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(closed)?.to_bytes();
+    shared.answered(index, answer.status, created(answer.status, &body));
+    Ok((answer, body))
 }
 
 impl Shared {
+    fn answered(&self, index: usize, status: StatusCode, created: Option<String>) {
+        if let Some(seen) = self.seen.lock().get_mut(index) {
+            seen.status = Some(status.as_u16());
+            seen.created = created;
+        }
+        self.changed.send_modify(|changes| *changes += 1);
+    }
+
     fn count(&self, user: &str, call: &str) -> u64 {
         let mut counts = self.counts.lock();
         let count = counts.entry((user.to_owned(), call.to_owned())).or_default();

@@ -144,8 +144,9 @@ struct ResponseStatus {
     code: u16,
 }
 
-/// Reads a log that the server may be writing to: what stands after the last end of line is not yet whole.
-pub(super) fn read(path: &Path) -> Result<Vec<AuditEvent>> {
+/// Reads a log that the server may be writing to: what stands after the last end of line is not yet whole. Lines about
+/// other namespaces than these are passed over unread; `None` for all.
+pub(super) fn read(path: &Path, namespaces: Option<&[String]>) -> Result<Vec<AuditEvent>> {
     let text = match std::fs::read(path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -153,7 +154,15 @@ pub(super) fn read(path: &Path) -> Result<Vec<AuditEvent>> {
     };
     let whole = text.iter().rposition(|byte| *byte == b'\n').and_then(|end| text.get(..end)).unwrap_or_default();
     let lines = whole.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    lines.map(parse).collect()
+    lines.filter(|line| namespaces.is_none_or(|wanted| is_about(line, wanted))).map(parse).collect()
+}
+
+/// Whether a line is about one of these namespaces, or about none. Parsing takes far longer than this look.
+fn is_about(line: &[u8], namespaces: &[String]) -> bool {
+    let Ok(line) = std::str::from_utf8(line) else { return true };
+    let object = line.split_once(r#""objectRef":{"#).and_then(|(_, rest)| rest.split_once('}'));
+    let named = object.and_then(|(object, _)| object.split_once(r#""namespace":""#));
+    named.and_then(|(_, rest)| rest.split_once('"')).is_none_or(|(name, _)| namespaces.iter().any(|own| own == name))
 }
 
 fn parse(line: &[u8]) -> Result<AuditEvent> {
@@ -227,7 +236,7 @@ mod tests {
     fn a_line_still_being_written_is_left_for_later() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), format!("{LINE}\n{LINE}\n{}", &LINE[..40])).unwrap();
-        let events = read(file.path()).unwrap();
+        let events = read(file.path(), None).unwrap();
         assert_eq!(events.len(), 2);
         assert_eq!((events[0].user.as_str(), events[0].verb.as_str(), events[0].code), ("okrad", "create", 201));
         assert_eq!((events[0].resource.as_str(), events[0].namespace.as_str()), ("configmaps", "a"));
@@ -235,15 +244,30 @@ mod tests {
     }
 
     #[test]
+    fn lines_about_other_namespaces_are_passed_over() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let other = LINE.replace(r#""namespace":"a""#, r#""namespace":"a2""#);
+        let none = LINE.replace(r#""namespace":"a","#, "");
+        std::fs::write(file.path(), format!("{LINE}\n{other}\n{none}\n")).unwrap();
+        let namespaces = |wanted: Option<&[String]>| {
+            let events = read(file.path(), wanted).unwrap();
+            events.into_iter().map(|event| event.namespace).collect::<Vec<_>>()
+        };
+        assert_eq!(namespaces(Some(&["a".to_owned()])), ["a", ""]);
+        assert_eq!(namespaces(Some(&["a".to_owned(), "a2".to_owned()])), ["a", "a2", ""]);
+        assert_eq!(namespaces(None), ["a", "a2", ""]);
+    }
+
+    #[test]
     fn no_log_yet_is_no_request_yet() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(read(&dir.path().join("audit.log")).unwrap(), Vec::new());
+        assert_eq!(read(&dir.path().join("audit.log"), None).unwrap(), Vec::new());
     }
 
     #[test]
     fn a_broken_line_is_an_error() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "{}\n").unwrap();
-        assert!(read(file.path()).is_err());
+        assert!(read(file.path(), None).is_err());
     }
 }

@@ -116,6 +116,8 @@ struct Shared {
     accounts: Mutex<Accounts>,
     http: reqwest::Client,
     moto: String,
+    /// Held during a call of moto, which answers 500 when two of one account change its tables at once.
+    turn: tokio::sync::Mutex<()>,
     /// The account of this front at moto, so that fronts that share one do not see each other's objects.
     account: String,
     requests: AtomicU64,
@@ -247,6 +249,7 @@ impl Front {
             accounts: Mutex::new(Accounts::new(&account)),
             http,
             moto: moto.trim_end_matches('/').to_owned(),
+            turn: tokio::sync::Mutex::default(),
             account,
             requests: AtomicU64::new(0),
         });

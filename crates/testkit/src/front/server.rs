@@ -385,6 +385,7 @@ async fn forward(shared: &Shared, call: &Call, body: Bytes) -> Result<Raw, reqwe
     {
         headers.insert("x-moto-account-id", account);
     }
+    let _turn = shared.turn.lock().await;
     let response = shared.http.request(call.method.clone(), url).headers(headers).body(body).send().await?;
     let (status, kind) = (response.status(), response.headers().get(header::CONTENT_TYPE).cloned());
     Ok(Raw { status, kind, body: response.bytes().await? })

@@ -185,7 +185,7 @@ impl Scene {
     pub fn lease_writes(&self, user: &str) -> Vec<Timestamp> {
         let own = self
             .server
-            .audit()
+            .audit_of(std::slice::from_ref(&self.namespace))
             .into_iter()
             .filter(|event| event.user == user && event.namespace == self.namespace && event.resource == "leases");
         own.filter(|event| event.verb != "get" && event.code < 300).map(|event| event.answered_at).collect()

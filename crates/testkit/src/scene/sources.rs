@@ -1,21 +1,38 @@
 //! What else than the front tells of a scene: the API server's audit log, okrad's decisions and logs, its life.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use jiff::Timestamp;
-use okra_judge::record::{Decision, Event, Life, LifeChange, Place, Quiet, Record, Said};
+use jiff::{SignedDuration, Timestamp};
+use okra_judge::{
+    Limits,
+    record::{Decision, Event, Life, LifeChange, Place, Quiet, Record, Said},
+};
 use serde_json::Value;
 
 use super::Scene;
+
+/// How long a scene rests: several looks at the rule, and longer than [`limits`] by what the judge grants any clock.
+const RESTS: Duration = Duration::from_secs(8);
+
+/// What is judged of a scene that has rested. It had come to its end before, so that nothing may take time any more.
+pub(super) fn limits() -> Limits {
+    let converged = SignedDuration::from_secs(5);
+    Limits { weights: converged, rollout: converged, rest: converged, ..Limits::default() }
+}
 
 /// The note with which a scene says that inputs and faults have stopped.
 const QUIET: &str = "inputs and faults have stopped";
 
 impl Scene {
-    /// Says that from here on nobody changes anything and no fault is made. What must happen in time is judged from here
-    /// to the end of the scene, or to the next change by anybody.
-    pub fn quiet(&self) {
+    /// Says that from here on nobody changes anything and no fault is made, and lets that be so for a while. Called when
+    /// the scene has come to its end: from then on it must stay as it is, which the judge looks at.
+    pub async fn rest(&mut self) {
         self.front.note(QUIET);
+        self.rested = true;
+        tokio::time::sleep(RESTS).await;
     }
 
     /// Everything that is known of this scene.
@@ -44,10 +61,10 @@ impl Scene {
 
     fn audited(&self, users: &BTreeSet<String>) -> Vec<(Timestamp, Event)> {
         let lossy: BTreeSet<&String> = users.iter().filter(|user| self.may_lose_answers(user)).collect();
-        let own = |namespace: &String| *namespace == self.namespace || self.also.contains(namespace);
-        // Scenes share a server and its users: only what is of no namespace may be anybody's.
-        let events =
-            self.server.audit().into_iter().filter(|event| own(&event.namespace) || event.namespace.is_empty());
+        // Scenes share a server and its users: what is of no namespace may be any okrad's, and else is another scene's.
+        let own: Vec<String> = self.also.iter().chain([&self.namespace]).cloned().collect();
+        let events = self.server.audit_of(&own).into_iter();
+        let events = events.filter(|event| !event.namespace.is_empty() || users.contains(&event.user));
         let calls = events.filter_map(|event| event.api_call());
         calls
             .map(|(at, mut call)| {

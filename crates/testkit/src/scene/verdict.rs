@@ -82,12 +82,20 @@ impl Scene {
     /// Judges everything that happened: `shares` are the canary's shares that the plan allows. No okrad may have
     /// ended by itself, and no call may have changed nothing.
     pub fn judge(&mut self, cell: &str, shares: &[u32]) {
-        self.assert_okrad_runs();
         let versions: Vec<(&str, &str)> =
             self.versions.iter().map(|(arn, version)| (arn.as_str(), version.as_str())).collect();
         let mut rules = CellRules::new(shares.iter().copied(), versions);
-        rules.gone.extend(self.gone.iter().cloned());
-        let mut rules = Rules::alb(&self.namespace, &self.namespace).cell(&format!("{}/{cell}", self.namespace), rules);
+        rules.gone.clone_from(&self.gone);
+        rules.away.clone_from(&self.away);
+        self.judge_cells([(cell.to_owned(), rules)]);
+    }
+
+    /// The same for these Cells, by their names.
+    pub fn judge_cells(&mut self, cells: impl IntoIterator<Item = (String, CellRules)>) {
+        self.assert_okrad_runs();
+        let rules = Rules::alb(&self.namespace, &self.namespace);
+        let mut rules =
+            cells.into_iter().fold(rules, |rules, (cell, own)| rules.cell(&format!("{}/{cell}", self.namespace), own));
         rules.adoptable.extend(self.adoptable.iter().cloned());
         let record = self.record();
         let users = sources::users(&record);
@@ -98,12 +106,19 @@ impl Scene {
         // Without an okrad there is neither its log nor its Lease.
         let sources: &[&str] = if users.is_empty() { &["S1", "S11"] } else { &["S1", "S9", "S10", "S11", "S17"] };
         rules.processes = users;
+        if self.rested {
+            rules.limits = sources::limits();
+        }
         let judged = examine(&record, &rules);
         let mut words: Vec<String> = judged.violations.iter().map(ToString::to_string).collect();
         if !self.writes().is_empty() {
             // Else a source has run dry, and its checks would be silent for ever.
             let dry = sources.iter().filter(|name| judged.coverage[**name] == 0);
             words.extend(dry.map(|name| format!("{name} had nothing to judge")));
+        }
+        // One that is gone has no weights, and one that pauses for a time never rests.
+        if self.rested && judged.coverage["L1"] + judged.coverage["L4"] == 0 {
+            words.push("neither L1 nor L4 had anything to judge".to_owned());
         }
         let idle = |call: &&LbCall| call.operation == "ModifyRule" && call.before == call.after;
         words.extend(self.writes().iter().filter(idle).map(|call| format!("a call that changes nothing: {call:?}")));
