@@ -58,15 +58,17 @@ fn check_action(observed: &ObservedCell, route: &DesiredRoute) -> Vec<Breach> {
 
 /// S4 to S7: who may have how much.
 fn check_shares(observed: &ObservedCell, plan: &Plan, route: &DesiredRoute) -> Vec<Breach> {
-    let before = observed.route.as_ref().map(|route| shares(observed, &route.desired)).unwrap_or_default();
     // What a group had whose version nobody knows any more may go to any.
-    let lost = observed.route.as_ref().map_or(0, |route| {
-        1_000_000 - before.values().sum::<i64>() - i64::try_from(route.desired.groups.len()).unwrap_or(0)
-    });
-    let lost = if before.is_empty() { 0 } else { lost.max(0) };
-    let after = shares(observed, route);
-    let raised =
-        |version: &Version| after.get(version).copied().unwrap_or(0) > before.get(version).copied().unwrap_or(0) + lost;
+    let (before, lost) = observed.route.as_ref().map(|route| shares(observed, &route.desired)).unwrap_or_default();
+    let lost = if before.is_empty() { 0 } else { lost };
+    let (after, _) = shares(observed, route);
+    // Shares are rounded down, each group's for itself.
+    let groups = observed.route.as_ref().map_or(0, |route| route.desired.groups.len());
+    let rounding = i64::try_from(groups).unwrap_or(i64::MAX);
+    let raised = |version: &Version| {
+        let had = before.get(version).copied().unwrap_or(0);
+        after.get(version).copied().unwrap_or(0) > had.saturating_add(lost).saturating_add(rounding)
+    };
     let status = &plan.status;
     let rollout = status.rollout.as_ref().filter(|rollout| rollout.finished_at.is_none());
     let canary = rollout.and_then(|rollout| version::parse(&rollout.version).ok());
@@ -104,27 +106,29 @@ fn check_shares(observed: &ObservedCell, plan: &Plan, route: &DesiredRoute) -> V
     breaches
 }
 
-/// Version to share in parts of a million.
-fn shares(observed: &ObservedCell, route: &DesiredRoute) -> BTreeMap<Version, i64> {
+/// Version to share, and the share of groups whose version nobody knows, in parts of a million.
+fn shares(observed: &ObservedCell, route: &DesiredRoute) -> (BTreeMap<Version, i64>, i64) {
     let weights = route.weights();
-    let mut shares = BTreeMap::new();
-    let Some(status) = observed.cell.status.as_ref() else { return shares };
+    let (mut shares, mut lost) = (BTreeMap::new(), 0_i64);
+    let Some(status) = observed.cell.status.as_ref() else { return (shares, lost) };
     let selector = status
         .rollout
         .as_ref()
         .filter(|rollout| rollout.finished_at.is_none())
         .map(|rollout| &rollout.selector)
         .or_else(|| selector(observed));
-    let Some(selector) = selector else { return shares };
+    let Some(selector) = selector else { return (shares, lost) };
     for group in route.groups.iter().filter(|group| group.weight > 0) {
         let object = observed.groups.iter().find(|object| object.name == group.name);
         let label = object.and_then(|object| selector.version_labels().find_map(|label| object.labels.get(label)));
         let told = || status.target_groups.iter().find(|told| told.name == group.name).map(|told| &told.version);
-        if let Some(version) = label.or_else(told).and_then(|label| version::parse(label).ok()) {
-            *shares.entry(version).or_insert(0) += share_of(&weights, &group.name);
+        let share = share_of(&weights, &group.name);
+        match label.or_else(told).and_then(|label| version::parse(label).ok()) {
+            Some(version) => *shares.entry(version).or_insert(0) += share,
+            None => lost = lost.saturating_add(share),
         }
     }
-    shares
+    (shares, lost)
 }
 
 fn selector(observed: &ObservedCell) -> Option<&okra_api::TargetGroupSelector> {

@@ -195,3 +195,25 @@ fn a_fall_back_waits_for_no_analysis() {
     world.run();
     assert_eq!(world.stable(), "2.0.0");
 }
+
+#[test]
+fn a_group_of_a_held_canary_leaves_its_share_to_the_others() {
+    for count in 2..=4 {
+        let mut world = World::serving(vec![set_weight(20), pause(None)], 1, &["v1-a"]);
+        let groups: Vec<String> = (0..count).map(|group| format!("v2-{group}")).collect();
+        for group in &groups {
+            world.add(group, "2.0.0");
+        }
+        world.run();
+        assert!(world.ask(Verb::Pause, &[]).0);
+        world.remove(&groups[0]);
+        // Nobody knows any more which version the group had.
+        world.cell.status.as_mut().unwrap().target_groups.retain(|group| group.name != groups[0]);
+        world.run();
+        let own: i32 =
+            world.weights().iter().filter(|(name, _)| name.starts_with("v2")).map(|(_, weight)| weight).sum();
+        let all: i32 = world.weights().iter().map(|(_, weight)| weight).sum();
+        assert!(own * 100 <= all * 20, "{:?}", world.weights());
+        assert!(!world.weights().iter().any(|(name, weight)| *name == groups[0] && *weight > 0), "{}", world.message());
+    }
+}
