@@ -40,7 +40,7 @@ pub(crate) struct Memory {
 }
 
 /// Held while the tags of a listener's rules are read in a lane.
-type TagsLock = Arc<tokio::sync::Mutex<()>>;
+pub(crate) type TagsLock = Arc<tokio::sync::Mutex<()>>;
 
 impl Memory {
     /// The tags of a rule as they were last read, unless that was longer ago than `age`.
@@ -54,7 +54,7 @@ impl Memory {
     }
 
     /// Held by the one who reads tags of a listener: those of the same lane who need them, too, find them read.
-    pub fn tags_lock(&self, listener: &str, lane: Lane) -> Arc<tokio::sync::Mutex<()>> {
+    pub fn tags_lock(&self, listener: &str, lane: Lane) -> TagsLock {
         self.tags_locks.lock().entry((listener.to_owned(), lane)).or_default().clone()
     }
 

@@ -138,18 +138,24 @@ impl<'a> Case<'a> {
     /// Whether every target group of a Cell's version is gone: its object, or the group itself as the rules say.
     pub(crate) fn is_gone(&self, cell: &str, version: &str, position: usize) -> bool {
         let Some(rules) = self.rules.cells.get(cell) else { return false };
-        let (gone, known) = (self.gone_groups(position), self.known_groups(position));
+        let (gone, not_yet) = (self.gone_groups(position), self.not_yet_there(position));
         let mut groups = rules.versions.iter().filter(|(_, own)| own.as_str() == version).map(|(group, _)| group);
         let mut any = false;
         groups.all(|group| {
             any = true;
-            let not_yet = !known.is_empty() && !known.contains(group.as_str());
-            rules.is_taken(group) || gone.contains(group.as_str()) || not_yet
+            rules.is_taken(group) || gone.contains(group.as_str()) || not_yet(group)
         }) && any
     }
 
-    /// The ids of target groups whose object was seen up to a position. Where any was, the others are not there yet.
-    pub(crate) fn known_groups(&self, position: usize) -> BTreeSet<&'a str> {
+    /// Tells of a target group's id whether it is not there yet at a position: objects of others were seen, and none of
+    /// it.
+    pub(crate) fn not_yet_there(&self, position: usize) -> impl Fn(&str) -> bool + use<'a> {
+        let known = self.known_groups(position);
+        move |group| !known.is_empty() && !known.contains(group)
+    }
+
+    /// The ids of target groups whose object was seen up to a position.
+    fn known_groups(&self, position: usize) -> BTreeSet<&'a str> {
         let groups = self.sightings.iter().filter(|seen| matches!(seen.kind, "AWSTargetGroup" | "TargetGroup"));
         let known = groups.take_while(|seen| seen.position <= position);
         let ids = known.filter_map(|seen| {

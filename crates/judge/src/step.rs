@@ -80,8 +80,7 @@ fn fell_back(rollout: &Value, seen: &Sighting<'_>, case: &Case<'_>) -> bool {
     };
     let mut groups = cell.versions.iter().filter(|(_, version)| **version == before).map(|(group, _)| group).peekable();
     let selector = rollout.pointer("/selector/matchLabels");
-    let known = case.known_groups(seen.position);
-    let not_yet = |group: &str| !known.is_empty() && !known.contains(group);
+    let not_yet = case.not_yet_there(seen.position);
     groups.peek().is_some()
         && groups
             .all(|group| cell.gone.contains(group) || not_yet(group) || went_away(group, &before, selector, seen, case))

@@ -128,10 +128,9 @@ impl Admission {
     /// When, at the earliest, [`Self::admit`] would let somebody in; `None` when nobody waits.
     pub fn next_at(&mut self, now: Duration) -> Option<Duration> {
         self.refill(now);
-        let waiting: Vec<_> = self.queues.iter().filter(|(_, queue)| !queue.is_empty()).map(|(key, _)| *key).collect();
+        let waiting = self.queues.iter().filter(|(_, queue)| !queue.is_empty()).map(|(key, _)| *key);
         // One that is ahead of its changes is let in with one of them, not before.
-        let in_turn = waiting.into_iter().filter(|(lane, kind)| !self.is_ahead(*lane, *kind));
-        let in_turn: Vec<_> = in_turn.collect();
+        let in_turn: Vec<_> = waiting.filter(|(lane, kind)| !self.is_ahead(*lane, *kind)).collect();
         in_turn.into_iter().map(|(lane, kind)| self.ready_at(lane, kind, now)).min()
     }
 

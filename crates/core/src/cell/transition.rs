@@ -189,8 +189,7 @@ impl Planner<'_> {
                 rollout.reason.clone_from(&why);
                 // Whatever its analysis comes to, there is nothing to go back to.
                 rollout.current_step_run = None;
-                let runs = self.live_runs().into_iter();
-                self.actions.extend(runs.map(|name| Action::TerminateRun { name }));
+                self.end_runs();
                 self.note(true, "FallBack", format!("{why}: all traffic goes to {next}"));
             }
             self.status.hold = None;
@@ -393,11 +392,15 @@ impl Planner<'_> {
         self.status.hold = None;
         self.status.accepted_weights.clear();
         self.share = 0;
-        for name in self.live_runs() {
-            self.actions.push(Action::TerminateRun { name });
-        }
+        self.end_runs();
         let warning = matches!(outcome, RolloutOutcome::Failed | RolloutOutcome::Withdrawn);
         self.note(warning, "RolloutEnded", format!("rollout {id}: {version}: {outcome:?}: {why}"));
+    }
+
+    /// Nothing of this rollout is measured any more.
+    fn end_runs(&mut self) {
+        let runs = self.live_runs().into_iter();
+        self.actions.extend(runs.map(|name| Action::TerminateRun { name }));
     }
 
     /// The runs of this rollout that still measure.
