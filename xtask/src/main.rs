@@ -25,7 +25,7 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Write config/crd, one file per kind.
+    /// Write config/crd and config/crd-argo, one file per kind.
     Crds {
         /// Compare instead of writing.
         #[arg(long)]
@@ -43,9 +43,9 @@ enum Task {
 
 fn main() -> anyhow::Result<ExitCode> {
     let (files, check) = match Args::parse().task {
-        Task::Crds { check } => (vec![crds::files()?], check),
+        Task::Crds { check } => (vec![crds::files()?, crds::argo_files()?], check),
         Task::Reference { check } => (vec![reference::files()?], check),
-        Task::Check => (vec![crds::files()?, reference::files()?], true),
+        Task::Check => (vec![crds::files()?, crds::argo_files()?, reference::files()?], true),
     };
     let root = files::root()?;
     let mut stale = Vec::new();

@@ -51,6 +51,8 @@ pub mod reason {
     pub const PAUSED_BY_PERSON: &str = "PausedByPerson";
     /// `spec.suspend` is set.
     pub const SUSPENDED: &str = "Suspended";
+    /// An analysis cannot be made: a template is missing, or does not fit its arguments.
+    pub const INVALID_ANALYSIS: &str = "InvalidAnalysis";
     /// An analysis could not tell; a person decides.
     pub const INCONCLUSIVE: &str = "Inconclusive";
     /// A step failed and `onFailure` is Hold; a person decides.

@@ -20,7 +20,7 @@ pub mod target_group;
 pub mod version_blocklist;
 
 pub use alb::{AWSApplicationLoadBalancerConfig, AWSApplicationLoadBalancerConfigSpec};
-pub use analysis::{AnalysisRun, Experiment, RunPhase};
+pub use analysis::{AnalysisRun, AnalysisTemplate, ClusterAnalysisTemplate, Experiment, RunPhase, argo_crds};
 pub use cell::{Cell, CellSpec};
 pub use cell_status::CellStatus;
 pub use crds::crds;

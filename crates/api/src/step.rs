@@ -153,7 +153,7 @@ pub struct FieldRef {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DryRun {
-    /// The metric's name, `*` for all.
+    /// The metric's name, `.*` for all.
     #[schemars(length(min = 1, max = 253))]
     pub metric_name: String,
 }

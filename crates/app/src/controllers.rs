@@ -8,15 +8,16 @@ use futures::{
 };
 use jiff::SignedDuration;
 use okra_api::{
-    AWSApplicationLoadBalancerConfig, AWSTargetGroup, AnalysisRun, Cell, Experiment, Pause, Route, TargetGroup,
-    VersionBlocklist,
+    AWSApplicationLoadBalancerConfig, AWSTargetGroup, AnalysisRun, AnalysisTemplate, Cell, ClusterAnalysisTemplate,
+    Experiment, Pause, Route, TargetGroup, VersionBlocklist,
 };
 use okra_controller::{
-    CellContext, CellController, PauseController, Reconciler, RouteContext, RouteController, VersionBlocklistController,
+    AnalysisRunContext, AnalysisRunController, CellContext, CellController, PauseController, Reconciler, RouteContext,
+    RouteController, VersionBlocklistController,
 };
 use okra_provider::{Clock, DecisionLog, EventSink, Leadership, Store, Stored, TrafficRouter};
 
-use crate::{admin::Readiness, okrad::Args, routers::RouterSet};
+use crate::{admin::Readiness, analysis::Analysis, okrad::Args, routers::RouterSet};
 
 /// The longest time that a call of a load balancer gets. A call begins only when the lease outlasts it (safety.md S9);
 /// since the lease is renewed after a third of its time, a call of a third always finds room in a lease that is well.
@@ -37,6 +38,8 @@ pub struct ControllerContext {
     pub events: Arc<dyn EventSink>,
     /// Where decisions are recorded.
     pub decisions: Arc<dyn DecisionLog>,
+    /// Who measures for AnalysisRuns; `None`: they are not carried out here.
+    pub analysis: Option<Analysis>,
     /// What the flags say.
     pub settings: Settings,
 }
@@ -50,6 +53,8 @@ pub struct Settings {
     pub drift_interval: SignedDuration,
     /// How long one call of a load balancer may take, waiting for the rate limit apart.
     pub call_timeout: Duration,
+    /// Instance id label of the AnalysisRuns that count; empty: those without the label.
+    pub instance_id: String,
 }
 
 impl Settings {
@@ -59,6 +64,7 @@ impl Settings {
             installation,
             drift_interval: SignedDuration::try_from(args.drift_interval).unwrap_or(SignedDuration::MAX),
             call_timeout: (args.lease_duration / 3).min(LONGEST_CALL),
+            instance_id: args.analysis_instance_id.trim().to_owned(),
         }
     }
 }
@@ -77,6 +83,8 @@ pub fn watch(store: &Store, readiness: &Readiness) -> impl Future<Output = ()> +
         // Argo's own kinds: only Cells with analysis steps need them.
         watch_kind::<AnalysisRun>(store, readiness, false),
         watch_kind::<Experiment>(store, readiness, false),
+        watch_kind::<AnalysisTemplate>(store, readiness, false),
+        watch_kind::<ClusterAnalysisTemplate>(store, readiness, false),
     ];
     join_all(synced).map(drop)
 }
@@ -90,13 +98,14 @@ fn watch_kind<K: Stored>(store: &Store, readiness: &Readiness, required: bool) -
 /// Every controller of okrad.
 pub fn controllers(context: &ControllerContext) -> Vec<Arc<dyn Reconciler>> {
     let ControllerContext { store, routers, clock, events, .. } = context;
-    vec![
+    let mut controllers: Vec<Arc<dyn Reconciler>> = vec![
         Arc::new(CellController::new(CellContext {
             leadership: context.leadership.clone(),
             store: store.clone(),
             clock: clock.clone(),
             events: events.clone(),
             decisions: context.decisions.clone(),
+            instance_id: context.settings.instance_id.clone(),
             alb: Some(routers.alb.capabilities()),
             local: routers.local.as_ref().map(|local| local.capabilities()),
         })),
@@ -104,7 +113,18 @@ pub fn controllers(context: &ControllerContext) -> Vec<Arc<dyn Reconciler>> {
         Arc::new(RouteController::<Route>::new(context.route(routers.local.clone()))),
         Arc::new(PauseController::new(store.clone(), clock.clone())),
         Arc::new(VersionBlocklistController::new(store.clone(), clock.clone(), events.clone())),
-    ]
+    ];
+    if let Some(analysis) = &context.analysis {
+        controllers.push(Arc::new(AnalysisRunController::new(AnalysisRunContext {
+            store: store.clone(),
+            clock: clock.clone(),
+            provider: analysis.provider.clone(),
+            secrets: analysis.secrets.clone(),
+            events: events.clone(),
+            instance_id: context.settings.instance_id.clone(),
+        })));
+    }
+    controllers
 }
 
 impl ControllerContext {

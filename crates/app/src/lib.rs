@@ -1,6 +1,7 @@
 //! Where the adapters meet: wiring, flags, admin server, telemetry, shutdown.
 
 pub mod admin;
+pub mod analysis;
 mod cell_metrics;
 pub mod clock;
 pub mod controllers;

@@ -3,6 +3,8 @@
 //! [`AlbRouter`] is the `TrafficRouter` of Application Load Balancers. Around it: [`RateLimits`] says whether calls
 //! are kept under AWS's published rates, [`Admission`] is the pure part of that decision, and [`AwsMetrics`] counts
 //! the calls for whoever exports them.
+//!
+//! For analysis there is [`SigV4Signer`], which signs requests to CloudWatch and to Amazon's managed Prometheus.
 
 mod actions;
 mod answer_limit;
@@ -18,6 +20,7 @@ mod operation;
 mod redact;
 mod router;
 mod session;
+mod signer;
 mod together;
 mod write;
 
@@ -27,3 +30,4 @@ mod tests;
 pub use limiter::{Admission, Budget, CallKind, Limiter, Limits, Permit, RateLimits, WaitedTooLong};
 pub use metrics::{AwsMetrics, Wait};
 pub use router::{AlbRouter, AlbRouterConfig};
+pub use signer::SigV4Signer;

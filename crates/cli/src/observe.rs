@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 use okra_api::{Cell, cell::IngressType};
 use okra_core::{
-    cell::{ObservedCell, Surroundings, gather},
+    cell::{ObservedCell, Surroundings, gather, is_judged},
     route::Capabilities,
 };
 use okra_provider::{BackendError, Key, Store, Stored, router};
@@ -18,14 +18,16 @@ pub async fn observe(session: &Session, cell: &Cell) -> Result<ObservedCell, Com
     let key = Key::of_typed(cell);
     let namespace = key.namespace.as_str();
     let around = Surroundings {
-        aws_groups: all(store, namespace).await?,
-        groups: all(store, namespace).await?,
+        aws_groups: all(store, Some(namespace)).await?,
+        groups: all(store, Some(namespace)).await?,
         alb_route: find(store, &key).await?,
         route: find(store, &key).await?,
         blocklist: find(store, &key).await?,
-        pauses: all(store, namespace).await?,
-        analysis_runs: all(store, namespace).await?,
-        experiments: all(store, namespace).await?,
+        pauses: all(store, Some(namespace)).await?,
+        analysis_runs: all(store, Some(namespace)).await?,
+        experiments: all(store, Some(namespace)).await?,
+        templates: if is_judged(cell) { all(store, Some(namespace)).await? } else { Vec::new() },
+        cluster_templates: if is_judged(cell) { all(store, None).await? } else { Vec::new() },
         router: capabilities(cell.spec.ingress.type_, session.is_directory),
     };
     gather(cell, &around).map_err(|why| CommandError::failed(format!("failed to plan Cell {key}"), why))
@@ -40,9 +42,9 @@ async fn find<K: Stored>(store: &Store, key: &Key) -> Result<Option<Arc<K>>, Com
     }
 }
 
-/// Every object of a kind; none where the kind is not served.
-async fn all<K: Stored>(store: &Store, namespace: &str) -> Result<Vec<Arc<K>>, CommandError> {
-    match store.list_live::<K>(Some(namespace)).await {
+/// Every object of a kind, in a namespace or of a kind without; none where the kind is not served.
+async fn all<K: Stored>(store: &Store, namespace: Option<&str>) -> Result<Vec<Arc<K>>, CommandError> {
+    match store.list_live::<K>(namespace).await {
         Ok(objects) => Ok(objects.into_iter().map(Arc::new).collect()),
         Err(BackendError::Absent(_)) => Ok(Vec::new()),
         Err(error) => Err(CommandError::store(format!("failed to list {}", K::plural(&())), &error)),

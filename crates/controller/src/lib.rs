@@ -3,6 +3,7 @@
 //! A reconcile is a function of (ports, key). The queue that calls it is [`runtime`]; the simulator
 //! replaces just that piece.
 
+pub mod analysis_run;
 pub mod cell;
 pub mod malformed;
 pub mod pause;
@@ -11,6 +12,7 @@ pub mod route;
 pub mod runtime;
 pub mod version_blocklist;
 
+pub use analysis_run::{AnalysisRunContext, AnalysisRunController};
 pub use cell::{CellContext, CellController};
 pub use pause::PauseController;
 pub use reconciler::{Changed, Next, ReconcileError, Reconciler};

@@ -333,6 +333,11 @@ impl Value {
         List::of(Type::String, parts.map(Self::text).collect())
     }
 
+    /// `[]interface {}`: what the InfluxDB provider hands on.
+    pub fn anys(items: Vec<Self>) -> Self {
+        List::anys(items)
+    }
+
     /// A JSON value as the web, SkyWalking and InfluxDB providers hand it on: every number is a `float64`.
     pub fn json(value: &serde_json::Value) -> Self {
         Self::from(value)

@@ -71,7 +71,7 @@ fn asks_for_it(run: &Value, metric: &str) -> bool {
     let own = metrics.filter(|own| own.get("name").and_then(Value::as_str) == Some(metric));
     let conditions = own.flat_map(|own| ["successCondition", "failureCondition"].map(|name| own.get(name)));
     let mut conditions = conditions.flatten().filter_map(Value::as_str);
-    conditions.any(|text| ["isNaN", "len(", "default(", "nil"].iter().any(|word| text.contains(word)))
+    conditions.any(|text| ["isNaN", "isNil", "len(", "default(", "nil"].iter().any(|word| text.contains(word)))
 }
 
 /// A metric that failed in a run that counts as successful.

@@ -4,6 +4,7 @@
 //! know only them. Fakes for tests live in `testing`, behind the feature of that name.
 
 pub mod backend;
+pub mod metric;
 pub mod object;
 pub mod ports;
 pub mod router;
@@ -12,6 +13,7 @@ pub mod store;
 pub mod testing;
 
 pub use backend::{Backend, BackendError, Deletion, Key, Kind, WatchEvent};
+pub use metric::{MetricError, MetricProvider, MetricRequest, Reading, SecretText};
 pub use ports::{Clock, DecisionLog, Entropy, EventNote, EventSink, Leadership, NoDecisionLog, NotLeader};
 pub use router::{CallContext, Disposition, RouterError, RouterErrorKind, TrafficRouter};
 pub use store::{Cache, ChangeStream, Changed, Lookup, Malformed, Namespaces, Store, Stored};

@@ -101,6 +101,7 @@ impl Living {
             call_timeout: CALL_TIMEOUT,
         };
         let cell = CellContext {
+            instance_id: "okra".to_owned(),
             leadership: ports.clone(),
             store: store.clone(),
             clock: ports.clone(),

@@ -113,6 +113,8 @@ pub struct Scene {
     pub settle: &'static str,
     /// okrad's `--aws-rate-limits`: `aws` unless set before it is started.
     pub rate_limits: &'static str,
+    /// More arguments of okrad.
+    pub more_args: Vec<String>,
     /// Namespaces besides the scene's own that okrad looks at.
     pub also: Vec<String>,
     /// ARNs of rules that okrad may adopt.
@@ -142,6 +144,7 @@ impl Scene {
 
     async fn on(server: SceneServer, program: &str, name: &str) -> Self {
         server.apply_crds(repository().join("config/crd")).await;
+        server.apply_crds(repository().join("config/crd-argo")).await;
         let namespace = server.namespace(name).await;
         let client = server.client("test");
         let front = Arc::new(Front::shared().await.expect("the AWS front starts"));
@@ -163,6 +166,7 @@ impl Scene {
             drift_interval: "2s",
             settle: "500ms",
             rate_limits: "aws",
+            more_args: Vec::new(),
             also: Vec::new(),
             adoptable: Vec::new(),
             versions: BTreeMap::new(),

@@ -21,7 +21,7 @@ const ROOMS: &[(&str, &str, &[&str])] = &[
     ("okra-expr", "crates/expr", &[]),
     ("okra-core", "crates/core", &["okra-api", "okra-expr"]),
     ("okra-judge", "crates/judge", &["okra-api"]),
-    ("okra-provider", "crates/provider", &["okra-api", "okra-core"]),
+    ("okra-provider", "crates/provider", &["okra-api", "okra-core", "okra-expr"]),
     ("okra-store", "crates/store", PORTS),
     ("okra-aws", "crates/aws", PORTS),
     ("okra-analysis", "crates/analysis", PORTS),
@@ -38,7 +38,7 @@ const ROOMS: &[(&str, &str, &[&str])] = &[
     ("xtask", "xtask", &["okra-api", "okra-app", "okra-cli"]),
 ];
 
-const PORTS: &[&str] = &["okra-api", "okra-core", "okra-provider"];
+const PORTS: &[&str] = &["okra-api", "okra-core", "okra-expr", "okra-provider"];
 
 const APP: &[&str] = &[
     "okra-api",

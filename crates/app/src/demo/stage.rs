@@ -86,10 +86,12 @@ impl Stage {
             leadership: leadership.clone(),
             events: Arc::new(LogEvents),
             decisions: Arc::new(NoDecisionLog),
+            analysis: None,
             settings: Settings {
                 installation: installation.clone(),
                 drift_interval: SignedDuration::from_mins(5),
                 call_timeout: CALL_TIMEOUT,
+                instance_id: "okra".to_owned(),
             },
         };
         let queues = Queues {

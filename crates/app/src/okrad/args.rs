@@ -8,6 +8,7 @@ use std::{
 };
 
 use clap::{ArgAction, Parser, ValueEnum, builder::BoolishValueParser};
+use okra_analysis::Cidr;
 use okra_api::GoDuration;
 
 /// The controllers of Okra: swaps whole clusters behind a load balancer while the service stays up.
@@ -55,6 +56,15 @@ pub struct Args {
     /// Instance id label of the AnalysisRuns that count; empty: those without the label
     #[arg(long, env = "OKRA_ANALYSIS_INSTANCE_ID", default_value = "okra", value_name = "ID")]
     pub analysis_instance_id: String,
+
+    /// Let metrics be asked for at these addresses; may be repeated, and wins over everything that is denied
+    #[arg(long, env = "OKRA_METRIC_EGRESS_ALLOW", value_name = "CIDR", value_delimiter = ',', value_parser = cidr)]
+    pub metric_egress_allow: Vec<Option<Cidr>>,
+
+    /// Let no metrics be asked for at these addresses, besides loopback, link-local and metadata addresses and the API
+    /// server's own; may be repeated
+    #[arg(long, env = "OKRA_METRIC_EGRESS_DENY", value_name = "CIDR", value_delimiter = ',', value_parser = cidr)]
+    pub metric_egress_deny: Vec<Option<Cidr>>,
 
     /// Keep calls under the published rates of AWS; off only for emulators
     #[arg(long, env = "OKRA_AWS_RATE_LIMITS", value_enum, default_value_t = AwsRateLimits::Aws, value_name = "RATES")]
@@ -159,6 +169,14 @@ impl FromStr for StoreLocation {
             _ => Err("write kubernetes, or dir:PATH with the path of a directory".to_owned()),
         }
     }
+}
+
+/// Reads a range of addresses. An empty variable in a Pod's template means that it is not set.
+fn cidr(text: &str) -> Result<Option<Cidr>, String> {
+    if text.trim().is_empty() {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|error: okra_analysis::InvalidCidr| error.to_string())
 }
 
 /// Reads a duration; zero is one.

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use futures::{FutureExt as _, future::BoxFuture};
+use okra_analysis::Cidr;
 use okra_controller::runtime::{QueueLimits, QueuePorts, RuntimeMetrics};
 use okra_provider::{DecisionLog, NoDecisionLog, Store};
 use prometheus_client::registry::Registry;
@@ -12,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{AnalysisEngine, Args};
 use crate::{
     admin::{AdminContent, AdminSockets, Readiness},
+    analysis::{Analysis, AnalysisOptions},
     clock::{SystemClock, SystemEntropy},
     controllers::{self, ControllerContext, Settings},
     decision_log::FileDecisionLog,
@@ -84,9 +86,6 @@ impl Okrad {
             dry_run = args.dry_run,
             "Starts"
         );
-        if args.analysis_engine == AnalysisEngine::Native {
-            tracing::warn!("This build waits for AnalysisRuns and Experiments, it does not carry them out itself");
-        }
         Ok(Self {
             args,
             clock,
@@ -130,6 +129,7 @@ impl Okrad {
             leadership: contest.leadership(),
             events: platform.events.clone(),
             decisions,
+            analysis: analysis(&args, &platform, &store).await?,
             settings: Settings::new(&args, installation),
         };
         let queues = Queues {
@@ -146,6 +146,24 @@ impl Okrad {
         }
         result
     }
+}
+
+/// Who measures for AnalysisRuns. Nobody when an installed Argo Rollouts does, or in a dry run: a measurement may be a
+/// Job.
+async fn analysis(args: &Args, platform: &Platform, store: &Store) -> anyhow::Result<Option<Analysis>> {
+    if args.analysis_engine == AnalysisEngine::Argo || args.dry_run {
+        return Ok(None);
+    }
+    let ranges = |ranges: &[Option<Cidr>]| ranges.iter().copied().flatten().collect();
+    let options = AnalysisOptions {
+        allow: ranges(&args.metric_egress_allow),
+        deny: ranges(&args.metric_egress_deny),
+        api_server: platform.api_server.addresses().await,
+        jobs: platform.directory.is_none(),
+        namespace: platform.namespace.clone(),
+        aws_endpoint_url: args.aws_endpoint_url.clone(),
+    };
+    Analysis::new(store.clone(), options).map(Some)
 }
 
 /// Wins leadership, works, and gives leadership up at the end. When it is lost, the work is cut off at once.

@@ -264,6 +264,8 @@ impl OneShot {
             leadership,
             events: self.platform.events.clone(),
             decisions: Arc::new(NoDecisionLog),
+            // A run outlasts one shot: it is okrad's.
+            analysis: None,
             settings,
         }
     }

@@ -5,4 +5,5 @@ mod credentials;
 mod errors;
 mod reads;
 mod shared;
+mod signer;
 mod writes;

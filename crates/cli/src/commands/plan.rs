@@ -70,7 +70,9 @@ fn action(action: &Action) -> String {
             format!("block {}", words.collect::<Vec<_>>().join(", "))
         }
         Action::Unblock { version } => format!("unblock {version}"),
+        Action::CreateRun { name, .. } => format!("create AnalysisRun {name}"),
         Action::TerminateRun { name } => format!("end run {name}"),
+        Action::DeleteRun { name } => format!("delete run {name} of an earlier rollout"),
     }
 }
 
@@ -98,6 +100,7 @@ mod tests {
             route: None,
             blocked: Vec::new(),
             pauses: BTreeMap::new(),
+            templates: okra_core::cell::Templates::default(),
             runs: BTreeMap::new(),
             router: crate::observe::capabilities(okra_api::cell::IngressType::AWSApplicationLoadBalancer, false),
         }

@@ -10,6 +10,7 @@ use okra_api::{
     names::{ADOPT_RULE_ANNOTATION, CELL_LABEL, ROLLOUT_LABEL, STEP_INDEX_LABEL},
 };
 use okra_core::{
+    analysis::INSTANCE_ID_LABEL,
     cell::{Action, DesiredRoute, alb_spec, route_spec},
     version,
 };
@@ -51,7 +52,20 @@ impl CellController {
             }
             Action::Block(items) => self.block(cell, items).await,
             Action::Unblock { version } => self.unblock(cell, version).await,
+            Action::CreateRun { name, spec, rollout, step } => {
+                let mut run = AnalysisRun::new(name, (**spec).clone());
+                let step = step.map(|step| (STEP_INDEX_LABEL, step.to_string()));
+                let instance = Some(&self.context.instance_id).filter(|id| !id.is_empty());
+                let instance = instance.map(|id| (INSTANCE_ID_LABEL, id.clone()));
+                adopt(cell, &mut run, step.into_iter().chain(instance).chain([(ROLLOUT_LABEL, rollout.clone())]));
+                match self.context.store.create(&run).await {
+                    // Created by an earlier pass whose status was not written.
+                    Ok(_) | Err(BackendError::AlreadyExists { .. }) => Ok(()),
+                    Err(error) => Err(error.into()),
+                }
+            }
             Action::TerminateRun { name } => self.terminate(&key(name)).await,
+            Action::DeleteRun { name } => self.delete_run(&key(name)).await,
         }
     }
 
@@ -145,6 +159,20 @@ impl CellController {
             }
             Lookup::Missing => Ok(()),
             Lookup::Stale | Lookup::Malformed(_) => Err(not_now(&key)),
+        }
+    }
+
+    async fn delete_run(&self, key: &Key) -> Result<(), ReconcileError> {
+        let deleted = if let Lookup::Found(run) = self.analysis_runs.get(key) {
+            self.context.store.delete(&*run).await
+        } else if let Lookup::Found(run) = self.experiments.get(key) {
+            self.context.store.delete(&*run).await
+        } else {
+            Ok(())
+        };
+        match deleted {
+            Ok(()) | Err(BackendError::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
         }
     }
 

@@ -10,8 +10,8 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use okra_api::{
-    AWSApplicationLoadBalancerConfig, AWSTargetGroup, AnalysisRun, Cell, Experiment, Pause, Route, TargetGroup,
-    VersionBlocklist,
+    AWSApplicationLoadBalancerConfig, AWSTargetGroup, AnalysisRun, AnalysisTemplate, Cell, ClusterAnalysisTemplate,
+    Experiment, Pause, Route, TargetGroup, VersionBlocklist,
     cell::IngressType,
     cell_status::CellStatus,
     condition::{self, VALID},
@@ -46,6 +46,8 @@ pub struct CellContext {
     pub events: Arc<dyn EventSink>,
     /// Where decisions are recorded.
     pub decisions: Arc<dyn DecisionLog>,
+    /// Instance id label of the AnalysisRuns that Cells make; empty: they get none.
+    pub instance_id: String,
     /// What the Application Load Balancer router can do; `None`: there is none here.
     pub alb: Option<Capabilities>,
     /// What the embedded balancer can do; `None`: there is none here.
@@ -64,6 +66,8 @@ pub struct CellController {
     blocklists: Cache<VersionBlocklist>,
     analysis_runs: Cache<AnalysisRun>,
     experiments: Cache<Experiment>,
+    templates: Cache<AnalysisTemplate>,
+    cluster_templates: Cache<ClusterAnalysisTemplate>,
     /// Each Cell as this controller left it; at rest the same copy as the cache's.
     left: Mutex<BTreeMap<Key, Arc<Cell>>>,
 }
@@ -88,6 +92,8 @@ impl CellController {
             blocklists: store.cache(),
             analysis_runs: store.cache(),
             experiments: store.cache(),
+            templates: store.cache(),
+            cluster_templates: store.cache(),
             left: Mutex::default(),
             context,
         }
@@ -225,6 +231,8 @@ impl Reconciler for CellController {
             Kind::of::<VersionBlocklist>(),
             Kind::of::<AnalysisRun>(),
             Kind::of::<Experiment>(),
+            Kind::of::<AnalysisTemplate>(),
+            Kind::of::<ClusterAnalysisTemplate>(),
         ]
     }
 
@@ -242,6 +250,11 @@ impl Reconciler for CellController {
             "Pause" | "AnalysisRun" | "Experiment" => self.cells_where(&key.namespace, |cell| {
                 observe::is_child(&key.name, cell.metadata.name.as_deref().unwrap_or_default())
             }),
+            "AnalysisTemplate" => self.cells_where(&key.namespace, cell::is_judged),
+            "ClusterAnalysisTemplate" => {
+                let judged = self.cells.list(None).into_iter().filter(|cell| cell::is_judged(cell));
+                judged.map(|cell| Key::of_typed(&*cell)).collect()
+            }
             // The route object and the blocklist have the Cell's name.
             _ => vec![key.clone()],
         }

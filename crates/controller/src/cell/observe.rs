@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use okra_api::Cell;
-use okra_core::cell::{ObservedCell, Surroundings, gather};
+use okra_core::cell::{ObservedCell, Surroundings, gather, is_judged};
 use okra_provider::{Cache, Key, Lookup, Stored};
 
 use super::CellController;
@@ -49,6 +49,8 @@ impl CellController {
             pauses,
             analysis_runs: self.analysis_runs.list(namespace),
             experiments: self.experiments.list(namespace),
+            templates: if is_judged(cell) { self.templates.list(namespace) } else { Vec::new() },
+            cluster_templates: if is_judged(cell) { self.cluster_templates.list(None) } else { Vec::new() },
             router: self.router(cell),
         })
     }

@@ -181,6 +181,7 @@ fn start(
 ) -> (Store, Vec<Arc<dyn Reconciler>>) {
     let store = Store::new(backend.clone(), Namespaces::All);
     let cell = CellController::new(CellContext {
+        instance_id: "okra".to_owned(),
         leadership: Arc::new(AlwaysLeader),
         store: store.clone(),
         clock: clock.clone(),
@@ -607,6 +608,7 @@ async fn what_the_next_leader_wrote_is_not_written_back() {
     rig.group("v2", "2.0.0").await;
     rig.run().await;
     let former = CellController::new(CellContext {
+        instance_id: "okra".to_owned(),
         leadership: Arc::new(Former),
         store: rig.store.clone(),
         clock: rig.clock.clone(),

@@ -142,6 +142,7 @@ impl Planner<'_> {
                 let version = rollout.version.clone();
                 self.note(false, "RolloutSucceeded", format!("{version} serves all traffic and is stable"));
                 self.status.stable_version = Some(version);
+                self.end_runs();
                 self.finish();
             }
             Some(_) => self.wait_for_route(),
@@ -195,7 +196,12 @@ impl Planner<'_> {
         let name = self.child_name(suffix);
         self.set_run(&name);
         let Some(run) = self.observed.runs.get(&name) else {
-            self.wait(reason::ROLLING_OUT, format!("{}: waits for {kind} {name} to be created", self.step_words()));
+            if kind == "AnalysisRun" {
+                self.make_step_run(&name);
+            } else {
+                let text = format!("{}: waits for {kind} {name} to be created", self.step_words());
+                self.wait(reason::ROLLING_OUT, text);
+            }
             return Progress::Waits;
         };
         let because = because(run);
@@ -207,7 +213,12 @@ impl Planner<'_> {
                 let text = format!("{kind} {name} could not tell{because}: resume goes on, abort goes back");
                 self.hold(reason::INCONCLUSIVE, text, "");
             }
-            RunPhase::Pending | RunPhase::Running => {
+            RunPhase::Pending => {
+                // Whoever carries runs out has not begun: the progress deadline counts.
+                let text = format!("{}: {kind} {name} is {:?}{because}", self.step_words(), run.phase);
+                self.wait(reason::ROLLING_OUT, text);
+            }
+            RunPhase::Running => {
                 let text = format!("{}: {kind} {name} is {:?}{because}", self.step_words(), run.phase);
                 self.wait_for_person(reason::ROLLING_OUT, text);
             }
@@ -246,8 +257,7 @@ impl Planner<'_> {
             if done {
                 return true;
             }
-            let text = format!("{}: waits for AnalysisRun {name} to be created", self.step_words());
-            self.wait(reason::ROLLING_OUT, text);
+            self.make_background_run(&name);
             return false;
         };
         let because = because(run);

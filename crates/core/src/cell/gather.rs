@@ -5,14 +5,14 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use okra_api::{
-    AWSApplicationLoadBalancerConfig, AWSTargetGroup, AnalysisRun, Cell, Experiment, Pause, Route, RouteStatus,
-    RunPhase, TargetGroup, VersionBlocklist,
-    analysis::RunStatus,
+    AWSApplicationLoadBalancerConfig, AWSTargetGroup, AnalysisRun, AnalysisTemplate, Cell, ClusterAnalysisTemplate,
+    Experiment, Pause, Route, RouteStatus, RunPhase, TargetGroup, VersionBlocklist,
     cell::IngressType,
     names::{ADOPT_RULE_ANNOTATION, DRAIN_ANNOTATION},
 };
 
 use super::{
+    analysis::Templates,
     observed::{DesiredRoute, ObservedCell, ObservedGroup, ObservedPause, ObservedRoute, ObservedRun},
     route_object::{desired_of_alb, desired_of_route},
 };
@@ -37,6 +37,10 @@ pub struct Surroundings {
     pub analysis_runs: Vec<Arc<AnalysisRun>>,
     /// Experiments of the namespace.
     pub experiments: Vec<Arc<Experiment>>,
+    /// AnalysisTemplates of the namespace.
+    pub templates: Vec<Arc<AnalysisTemplate>>,
+    /// ClusterAnalysisTemplates.
+    pub cluster_templates: Vec<Arc<ClusterAnalysisTemplate>>,
     /// What the Cell's router can do; `None`: there is none here.
     pub router: Option<Capabilities>,
 }
@@ -75,8 +79,20 @@ pub fn gather(cell: &Cell, around: &Surroundings) -> Result<ObservedCell, String
             .map(|pause| (name_of(&pause.metadata), observed_pause(pause)))
             .collect(),
         runs: observed_runs(around, uid),
+        templates: Templates {
+            of_namespace: by_name(&around.templates, |template| &template.metadata),
+            of_cluster: by_name(&around.cluster_templates, |template| &template.metadata),
+        },
         router: around.router.clone(),
     })
+}
+
+fn by_name<K>(objects: &[Arc<K>], meta: impl Fn(&K) -> &ObjectMeta) -> BTreeMap<String, Arc<K>> {
+    objects
+        .iter()
+        .filter(|object| is_there(meta(object)))
+        .map(|object| (name_of(meta(object)), object.clone()))
+        .collect()
 }
 
 /// Whether the object of this uid is the controller of another.
@@ -169,17 +185,27 @@ fn observed_pause(pause: &Pause) -> ObservedPause {
 
 /// Runs that this Cell owns, and those that nobody owns: a person may have made them by hand.
 fn observed_runs(around: &Surroundings, uid: &str) -> BTreeMap<String, ObservedRun> {
-    let analysis = around.analysis_runs.iter().map(|run| (&run.metadata, run.status.as_ref()));
-    let experiments = around.experiments.iter().map(|run| (&run.metadata, run.status.as_ref()));
-    let ours =
-        |meta: &ObjectMeta| is_controlled_by(meta, uid) || meta.owner_references.as_ref().is_none_or(Vec::is_empty);
-    let both = analysis.chain(experiments).filter(|(meta, _)| ours(meta));
-    both.map(|(meta, status)| (name_of(meta), observed_run(status))).collect()
+    let analysis = around.analysis_runs.iter().map(|run| {
+        let status = run.status.as_ref().map(|status| (status.phase, status.message.as_str()));
+        (&run.metadata, status)
+    });
+    let experiments = around.experiments.iter().map(|run| {
+        let status = run.status.as_ref().map(|status| (status.phase, status.message.as_str()));
+        (&run.metadata, status)
+    });
+    let both = analysis.chain(experiments).filter_map(|(meta, status)| {
+        let is_own = is_controlled_by(meta, uid);
+        let is_free = meta.owner_references.as_ref().is_none_or(Vec::is_empty);
+        (is_own || is_free).then(|| (name_of(meta), observed_run(meta, status.unwrap_or_default(), is_own)))
+    });
+    both.collect()
 }
 
-fn observed_run(status: Option<&RunStatus>) -> ObservedRun {
+fn observed_run(meta: &ObjectMeta, (phase, message): (Option<RunPhase>, &str), is_own: bool) -> ObservedRun {
     ObservedRun {
-        phase: status.and_then(|status| status.phase).unwrap_or(RunPhase::Pending),
-        message: status.and_then(|status| status.message.clone()).unwrap_or_default(),
+        phase: phase.unwrap_or(RunPhase::Pending),
+        message: message.to_owned(),
+        is_own,
+        created: meta.creation_timestamp.as_ref().map(|time| time.0),
     }
 }

@@ -5,6 +5,7 @@
 //! plan follows.
 
 mod advance;
+mod analysis;
 mod bounds;
 mod check;
 mod conclude;
@@ -23,6 +24,7 @@ pub mod weights;
 #[cfg(test)]
 mod tests;
 
+pub use analysis::{Templates, is_judged};
 pub use check::{Breach, check};
 pub use conclude::refuse;
 pub use gather::{Surroundings, gather, is_controlled_by};

@@ -9,6 +9,7 @@ use okra_api::{
     route::{DeletionPolicy, RouteHealth},
 };
 
+use super::analysis::Templates;
 use crate::{
     planted::{Planted, is_planted},
     route::Capabilities,
@@ -29,6 +30,8 @@ pub struct ObservedCell {
     pub pauses: BTreeMap<String, ObservedPause>,
     /// AnalysisRuns and Experiments of the namespace that no other object owns, by name.
     pub runs: BTreeMap<String, ObservedRun>,
+    /// What its analyses can be made of.
+    pub templates: Templates,
     /// What the router can do; `None`: there is no router of that type here.
     pub router: Option<Capabilities>,
 }
@@ -64,6 +67,10 @@ pub struct ObservedRun {
     pub phase: RunPhase,
     /// Why.
     pub message: String,
+    /// Whether the Cell made it, rather than a person.
+    pub is_own: bool,
+    /// When it was made.
+    pub created: Option<Timestamp>,
 }
 
 /// A route object: its spec in neutral terms, and its status.

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use okra_api::{
     BlockedVersion, CellStatus,
+    analysis::AnalysisRunSpec,
     cell_status::{RolloutOutcome, RolloutStatus},
     condition::{self, reason},
     route::RouteHealth,
@@ -53,8 +54,24 @@ pub enum Action {
         /// The version.
         version: String,
     },
+    /// Create an AnalysisRun of this name, owned by the Cell.
+    CreateRun {
+        /// Its name.
+        name: String,
+        /// What it measures.
+        spec: Box<AnalysisRunSpec>,
+        /// The rollout's id.
+        rollout: String,
+        /// The step's index; `None`: it runs in the background.
+        step: Option<i32>,
+    },
     /// Ask a run to end.
     TerminateRun {
+        /// Its name.
+        name: String,
+    },
+    /// Delete a run of an earlier rollout.
+    DeleteRun {
         /// Its name.
         name: String,
     },
@@ -75,7 +92,9 @@ impl Action {
             | Self::DeletePause { .. }
             | Self::Block(_)
             | Self::Unblock { .. }
-            | Self::TerminateRun { .. } => true,
+            | Self::CreateRun { .. }
+            | Self::TerminateRun { .. }
+            | Self::DeleteRun { .. } => true,
         }
     }
 }

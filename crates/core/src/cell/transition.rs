@@ -398,7 +398,7 @@ impl Planner<'_> {
     }
 
     /// Nothing of this rollout is measured any more.
-    fn end_runs(&mut self) {
+    pub fn end_runs(&mut self) {
         let runs = self.live_runs().into_iter();
         self.actions.extend(runs.map(|name| Action::TerminateRun { name }));
     }
@@ -437,6 +437,7 @@ impl Planner<'_> {
             finished_at: now,
         };
         self.status.history.insert(0, record);
+        self.collect_runs();
         self.status.history.truncate(HISTORY);
         // What comes next is decided with the selector of the spec: look again at once.
         self.wake(now);

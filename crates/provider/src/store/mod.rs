@@ -6,7 +6,7 @@ mod feed;
 
 use std::{
     any::{Any, TypeId},
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{
         Arc,
@@ -143,6 +143,12 @@ impl Store {
     /// Every change that a cache takes in from now on, coalesced per object.
     pub fn changes(&self) -> ChangeStream {
         self.inner.hub.subscribe()
+    }
+
+    /// Tells everybody who waits for changes to look at an object again, although the store has nothing new of it: for
+    /// what a controller knows besides.
+    pub fn wake<K: Stored>(&self, key: &Key) {
+        self.inner.hub.publish(&Kind::of::<K>(), BTreeSet::from([key.clone()]));
     }
 
     /// Ends every watch; caches keep what they know.

@@ -38,20 +38,27 @@ pub enum ClientError {
 /// A client without retries (the callers repeat themselves, once they have looked again) and with timeouts on
 /// everything: none is set by default. Its default namespace is that of the context.
 pub async fn client(options: &ClientOptions) -> Result<Client, ClientError> {
+    Ok(client_and_host(options).await?.0)
+}
+
+/// The same, with the host of the API server.
+pub async fn client_and_host(options: &ClientOptions) -> Result<(Client, Option<String>), ClientError> {
     let mut config = config(options).await?;
+    let host = config.cluster_url.host().map(|host| host.trim_matches(['[', ']']).to_owned());
     config.default_retry = false;
     config.connect_timeout = Some(Duration::from_secs(5));
     config.write_timeout = Some(Duration::from_secs(10));
     // Longer than the silence that a watch bears; the last resort should somebody forget a deadline.
     config.read_timeout = Some(Duration::from_mins(4));
     config.reset_reader_on_write = true;
-    Client::try_from(config).map_err(|error| {
+    let client = Client::try_from(config).map_err(|error| {
         let words = match error {
             kube::Error::Auth(_) => "the user of the context cannot be used".to_owned(),
             other => other.to_string(),
         };
         ClientError::Client(words)
-    })
+    })?;
+    Ok((client, host))
 }
 
 async fn config(options: &ClientOptions) -> Result<Config, ClientError> {

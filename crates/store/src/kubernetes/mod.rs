@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use self::{call::Caller, errors::Failure};
 pub use self::{
-    client::{ClientError, ClientOptions, client},
+    client::{ClientError, ClientOptions, client, client_and_host},
     events::KubernetesEvents,
 };
 

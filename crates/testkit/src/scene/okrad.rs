@@ -46,6 +46,7 @@ impl Scene {
             .args(["--installation-id", &self.namespace, "--lease-duration", self.lease, "--aws-settle", self.settle])
             .args(["--drift-interval", self.drift_interval, "--log-format", "text"])
             .args(["--aws-rate-limits", self.rate_limits])
+            .args(&self.more_args)
             .arg("--record")
             .arg(self.decisions_of(user))
             .env("POD_NAMESPACE", &self.namespace)

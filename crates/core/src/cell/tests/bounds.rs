@@ -103,7 +103,7 @@ fn the_words_of_a_run_are_cut() {
     let mut world = World::serving(vec![set_weight(20), analysis()], 1, &["v1-a"]);
     world.add("v2-a", "2.0.0");
     world.run();
-    let run = ObservedRun { phase: RunPhase::Failed, message: "é".repeat(100_000) };
+    let run = ObservedRun { phase: RunPhase::Failed, message: "é".repeat(100_000), ..ObservedRun::default() };
     world.runs.insert("web-r2-1-analysis".to_owned(), run);
     world.run();
     assert_eq!(over(&world.status()), Vec::<String>::new());

@@ -451,7 +451,9 @@ fn bug_1_5_03() {
 fn bug_1_5_04() {
     let mut world = World::serving(vec![set_weight(20), analysis()], 1, &["v1-a"]);
     world.add("v2-a", "2.0.0");
-    world.runs.insert("web-r2-1-analysis".to_owned(), ObservedRun { phase: RunPhase::Failed, message: String::new() });
+    world
+        .runs
+        .insert("web-r2-1-analysis".to_owned(), ObservedRun { phase: RunPhase::Failed, ..ObservedRun::default() });
     world.reconcile();
     assert_eq!(world.outcome(), None, "a verdict of traffic that is not there does not count");
 }

@@ -82,10 +82,7 @@ fn happen(world: &mut World, happening: &Happening) {
             if let Some(run) = world.status().rollout.and_then(|rollout| rollout.current_step_run)
                 && run.ends_with("analysis")
             {
-                world.runs.insert(
-                    run,
-                    super::super::ObservedRun { phase: phases[usize::from(*verdict)], message: String::new() },
-                );
+                world.runs.entry(run).or_default().phase = phases[usize::from(*verdict)];
             }
         }
         Happening::Suspend(suspend) => world.cell.spec.suspend = *suspend,

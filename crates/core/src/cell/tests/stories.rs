@@ -145,6 +145,8 @@ fn a_failed_analysis_goes_back_in_one_call_and_blocks() {
     world.add("v2-a", "2.0.0");
     world.run();
     assert_eq!(world.step(), 1);
+    assert!(world.message().contains("data path"), "{}", world.message());
+    world.pass(seconds(10));
     assert!(world.message().contains("web-r2-1-analysis"), "{}", world.message());
     world.set_run("web-r2-1-analysis", RunPhase::Running);
     assert_eq!(world.phase(), CellPhase::Progressing);
@@ -219,7 +221,12 @@ fn a_background_analysis_judges_every_step() {
     });
     world.add("v2-a", "2.0.0");
     world.run();
-    assert!(world.message().contains("waits for AnalysisRun web-r2-bg"), "{}", world.message());
+    world.pass(seconds(10));
+    assert!(
+        world.message().contains("AnalysisRun web-r2-bg cannot be made: analysistemplate.argoproj.io \"t\" not found"),
+        "{}",
+        world.message()
+    );
     world.set_run("web-r2-bg", RunPhase::Running);
     assert_eq!(world.phase(), CellPhase::Paused, "{}", world.message());
     world.set_run("web-r2-bg", RunPhase::Failed);

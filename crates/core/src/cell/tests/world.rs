@@ -51,6 +51,9 @@ pub struct World {
     pub blocked: Vec<BlockedVersion>,
     pub pauses: BTreeMap<String, ObservedPause>,
     pub runs: BTreeMap<String, ObservedRun>,
+    /// What the runs that the Cell made are made of.
+    pub made: BTreeMap<String, okra_api::analysis::AnalysisRunSpec>,
+    pub templates: crate::cell::Templates,
     pub router: Capabilities,
     pub requests: u32,
     pub last: Option<Plan>,
@@ -102,6 +105,8 @@ impl World {
             blocked: Vec::new(),
             pauses: BTreeMap::new(),
             runs: BTreeMap::new(),
+            made: BTreeMap::new(),
+            templates: crate::cell::Templates::default(),
             router: Capabilities {
                 max_groups: 5,
                 max_weight: 999,
@@ -164,6 +169,7 @@ impl World {
             blocked: self.blocked.clone(),
             pauses: self.pauses.clone(),
             runs: self.runs.clone(),
+            templates: self.templates.clone(),
             router: Some(self.router.clone()),
         }
     }
@@ -220,6 +226,15 @@ impl World {
             Action::Unblock { version } => {
                 let version = version::parse(&version).unwrap();
                 self.blocked.retain(|item| version::parse(&item.version).unwrap() != version);
+            }
+            Action::CreateRun { name, spec, .. } => {
+                assert!(!self.runs.contains_key(&name), "S16: {name} twice");
+                self.made.insert(name.clone(), *spec);
+                let run = ObservedRun { is_own: true, created: Some(self.now), ..ObservedRun::default() };
+                self.runs.insert(name, run);
+            }
+            Action::DeleteRun { name } => {
+                self.runs.remove(&name);
             }
             Action::TerminateRun { name } => {
                 if let Some(run) = self.runs.get_mut(&name) {
@@ -302,6 +317,9 @@ impl World {
             })
             .collect();
         let changed = status != route.status;
+        if changed && status.outcome == Some(RouteOutcome::Verified) {
+            status.verified_at = Some(self.now);
+        }
         self.route.as_mut().unwrap().status = status;
         changed
     }
@@ -391,7 +409,7 @@ impl World {
     }
 
     pub fn set_run(&mut self, name: &str, phase: RunPhase) {
-        self.runs.insert(name.to_owned(), ObservedRun { phase, message: String::new() });
+        self.runs.entry(name.to_owned()).or_default().phase = phase;
         self.run();
     }
 

@@ -1,0 +1,219 @@
+//! The controller of AnalysisRuns: lets the engine say what is due, has it measured, writes down what came of it.
+//!
+//! A measurement is taken beside the reconcile, so that a metric server that hangs holds up neither its own run's other
+//! metrics nor anything else; when it is over, the run is woken.
+
+mod flights;
+mod measure;
+
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use async_trait::async_trait;
+use okra_api::{AnalysisRun, RunPhase};
+use okra_core::analysis::{
+    self, Event, INSTANCE_ID_LABEL, NoData, Observed, Plan, Secrets as Resolved, missing_key, secret_keys, status_patch,
+};
+use okra_provider::{
+    BackendError, Cache, Clock, EventNote, EventSink, Key, Kind, Lookup, MetricProvider, Store, metric::Secrets,
+};
+use serde_json::{Value, json};
+
+use self::flights::Flights;
+use crate::reconciler::{Changed, Next, ReconcileError, Reconciler};
+
+/// What the controller of AnalysisRuns needs of the world.
+#[derive(Clone)]
+pub struct AnalysisRunContext {
+    /// Where the objects are.
+    pub store: Store,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Who measures.
+    pub provider: Arc<dyn MetricProvider>,
+    /// Where Secrets are read.
+    pub secrets: Arc<dyn Secrets>,
+    /// Where events go.
+    pub events: Arc<dyn EventSink>,
+    /// Instance id label of the runs that count; empty: those without the label.
+    pub instance_id: String,
+}
+
+/// The controller of AnalysisRuns.
+pub struct AnalysisRunController {
+    context: AnalysisRunContext,
+    runs: Cache<AnalysisRun>,
+    flights: Flights,
+}
+
+impl fmt::Debug for AnalysisRunController {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AnalysisRunController").finish_non_exhaustive()
+    }
+}
+
+impl AnalysisRunController {
+    /// A controller; starts the watch of AnalysisRuns, within the tokio runtime that it is called in.
+    pub fn new(context: AnalysisRunContext) -> Self {
+        Self { runs: context.store.cache(), flights: Flights::new(), context }
+    }
+
+    /// Whether okra carries the run out: runs of another instance belong to another controller.
+    fn is_ours(&self, run: &AnalysisRun) -> bool {
+        let label = run.metadata.labels.as_ref().and_then(|labels| labels.get(INSTANCE_ID_LABEL));
+        label.map_or("", String::as_str) == self.context.instance_id
+    }
+
+    /// The Secrets that the run names, read anew in each pass as Argo does.
+    async fn secrets(&self, run: &AnalysisRun) -> Resolved {
+        let keys = secret_keys(&run.spec.args);
+        let namespace = run.metadata.namespace.clone().unwrap_or_default();
+        let mut read = BTreeMap::new();
+        for name in keys.iter().map(|key| &key.name) {
+            if !read.contains_key(name) {
+                read.insert(name.clone(), self.context.secrets.secret(&namespace, name).await);
+            }
+        }
+        let value = |name: &str, key: &str| match read.get(name) {
+            Some(Ok(data)) => Ok(data.get(key).map(|value| value.expose().to_owned())),
+            Some(Err(error)) => Err(error.clone()),
+            None => Ok(None),
+        };
+        Resolved::new(keys.into_iter().map(|key| {
+            let found = value(&key.name, &key.key).and_then(|value| value.ok_or_else(|| missing_key(&key)));
+            (key, found)
+        }))
+    }
+
+    async fn look(&self, key: &Key, run: &AnalysisRun) -> Result<Next, ReconcileError> {
+        let uid = run.metadata.uid.clone().unwrap_or_default();
+        let over = run.status.as_ref().and_then(|status| status.phase).is_some_and(RunPhase::is_completed);
+        let secrets = if over { Resolved::default() } else { self.secrets(run).await };
+        let sight = self.flights.of(key, &uid);
+        let observed = Observed {
+            spec: &run.spec,
+            status: run.status.as_ref(),
+            results: &sight.landed,
+            outstanding: &sight.outstanding,
+            secrets: &secrets,
+            no_data: NoData::IsError,
+        };
+        let plan = analysis::assess(observed, self.context.clock.now());
+        if plan.hold_results {
+            return Ok(Next { wake_at: plan.wake_at });
+        }
+        if plan.expired {
+            self.flights.forget_run(key);
+            self.context.store.delete(run).await?;
+            return Ok(Next::IDLE);
+        }
+        self.write(key, run, &plan).await?;
+        let written = sight.landed.iter().map(|taken| taken.take.name.as_str());
+        self.flights.forget(key, written.chain(plan.abandon.iter().map(String::as_str)));
+        let Plan { status, take, wake_at, events, trimmed, .. } = plan;
+        for take in take {
+            self.begin(key, &uid, run, take);
+        }
+        for event in events {
+            self.tell(key, &uid, event).await;
+        }
+        for metric in trimmed.into_iter().map(|trimmed| trimmed.metric) {
+            let kept = status.metric_results.iter().find(|result| result.name == metric);
+            self.tidy(run, &metric, kept.map_or(0, |result| result.measurements.len())).await;
+        }
+        if status.phase.is_some_and(RunPhase::is_completed) {
+            self.flights.forget_run(key);
+        }
+        Ok(Next { wake_at })
+    }
+
+    /// Writes what changed of the status, onto the copy that the plan was made from.
+    async fn write(&self, key: &Key, run: &AnalysisRun, plan: &Plan) -> Result<(), ReconcileError> {
+        let patch = status_patch(run.status.as_ref(), &plan.status)
+            .map_err(|error| BackendError::Invalid { message: format!("failed to write the status: {error}") })?;
+        let Some(Value::Object(mut patch)) = patch else { return Ok(()) };
+        patch.insert("metadata".to_owned(), json!({"resourceVersion": run.metadata.resource_version}));
+        self.context.store.merge_patch::<AnalysisRun>(key, &Value::Object(patch)).await?;
+        Ok(())
+    }
+
+    fn begin(&self, key: &Key, uid: &str, run: &AnalysisRun, take: analysis::Take) {
+        let AnalysisRunContext { provider, clock, store, .. } = &self.context;
+        let (name, request) = (take.name.clone(), measure::request(run, &take));
+        tracing::debug!(object = %key, ?take, "Measures");
+        let measurement = measure::measure(provider.clone(), clock.clone(), request, take);
+        let (store, woken) = (store.clone(), key.clone());
+        self.flights.begin(key, uid, &name, measurement, move || store.wake::<AnalysisRun>(&woken));
+    }
+
+    async fn tell(&self, key: &Key, uid: &str, event: Event) {
+        let Event { warning, reason, message } = event;
+        let (kind, key, uid) = (Kind::of::<AnalysisRun>(), key.clone(), uid.to_owned());
+        let action = "Measure".to_owned();
+        self.context.events.publish(EventNote { kind, key, uid, warning, reason, action, message }).await;
+    }
+
+    /// Removes what the measurements that are not kept left behind. What cannot be removed now is with the next one.
+    async fn tidy(&self, run: &AnalysisRun, metric: &str, keep: usize) {
+        let Some(metric) = run.spec.metrics.iter().find(|found| found.name == metric) else { return };
+        let request = measure::plain_request(run, metric);
+        if let Err(error) = self.context.provider.garbage_collect(&request, keep).await {
+            tracing::warn!(run = %request.run.name, metric = %request.name, %error, "Old measurements stay");
+        }
+    }
+
+    /// A run that does not parse can never be measured, which is an Error; only a change of it can mend it.
+    async fn refuse(&self, key: &Key, error: &str) -> Result<Next, ReconcileError> {
+        let kind = Kind::of::<AnalysisRun>();
+        let object = match self.context.store.backend().get(&kind, key).await {
+            Err(BackendError::NotFound { .. }) => return Ok(Next::IDLE),
+            object => object?,
+        };
+        let pointer = format!("/metadata/labels/{}", INSTANCE_ID_LABEL.replace('/', "~1"));
+        let label = object.pointer(&pointer).and_then(Value::as_str).unwrap_or_default();
+        let phase = object.pointer("/status/phase").and_then(Value::as_str).unwrap_or_default();
+        if label != self.context.instance_id || !matches!(phase, "" | "Pending" | "Running") {
+            return Ok(Next::IDLE);
+        }
+        let version = object.pointer("/metadata/resourceVersion");
+        let status = json!({"phase": RunPhase::Error, "message": format!("Analysis spec invalid: {error}")});
+        let patch = json!({"metadata": {"resourceVersion": version}, "status": status});
+        self.context.store.backend().merge_patch(&kind, key, &patch).await?;
+        Ok(Next::IDLE)
+    }
+}
+
+#[async_trait]
+impl Reconciler for AnalysisRunController {
+    fn name(&self) -> &'static str {
+        "analysis_run"
+    }
+
+    fn watches(&self) -> Vec<Kind> {
+        vec![Kind::of::<AnalysisRun>()]
+    }
+
+    fn wakes(&self, changed: &Changed) -> Vec<Key> {
+        if changed.kind == Kind::of::<AnalysisRun>() { vec![changed.key.clone()] } else { Vec::new() }
+    }
+
+    fn all(&self) -> Vec<Key> {
+        self.runs.keys()
+    }
+
+    async fn reconcile(&self, key: &Key) -> Result<Next, ReconcileError> {
+        match self.runs.get(key) {
+            Lookup::Stale => Ok(Next::IDLE),
+            Lookup::Malformed(error) => self.refuse(key, &error).await,
+            Lookup::Found(run) if run.metadata.deletion_timestamp.is_none() && self.is_ours(&run) => {
+                self.look(key, &run).await
+            }
+            Lookup::Found(_) | Lookup::Missing => {
+                self.flights.forget_run(key);
+                Ok(Next::IDLE)
+            }
+        }
+    }
+}
