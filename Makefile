@@ -50,7 +50,7 @@ build: check-build ## Build the release binaries okrad, okractl and okra
 	cargo build --release --locked -p okrad -p okractl -p okra
 
 # So many seeds are a part of make test.
-TEST_SEEDS ?= 2000
+TEST_SEEDS ?= 10000
 
 .PHONY: test
 test: setup ## Run every test, the simulator's seeds among them (ARGS is passed to cargo test, and leaves those out)

@@ -61,7 +61,7 @@ pub struct AWSApplicationLoadBalancerConfigSpec {
     /// write of our own. Whoever writes the spec keeps the list. Unset: each change is noted in the status before it
     /// is sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 5), inner(length(max = 64)))]
+    #[schemars(length(max = crate::route::REMEMBERED_INTENTS), inner(length(max = 64)))]
     pub former_intents: Option<Vec<String>>,
     /// What becomes of the rule when this object is deleted.
     #[serde(default)]

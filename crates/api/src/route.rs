@@ -7,6 +7,10 @@ use kube_derive::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// So many fingerprints of intents a route object remembers: steps without a pause follow each other in half a second,
+/// and a read of the rule may lag behind several of them.
+pub const REMEMBERED_INTENTS: usize = 16;
+
 /// A route: target groups with weights behind one router.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
 #[kube(
@@ -47,7 +51,7 @@ pub struct RouteSpec {
     /// write of our own. Whoever writes the spec keeps the list. Unset: each change is noted in the status before it
     /// is sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 5), inner(length(max = 64)))]
+    #[schemars(length(max = REMEMBERED_INTENTS), inner(length(max = 64)))]
     pub former_intents: Option<Vec<String>>,
     /// What becomes of the route when this object is deleted.
     #[serde(default)]
@@ -133,9 +137,9 @@ pub struct RouteStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub verified: Option<String>,
-    /// Fingerprints of the last five intents that were sent: any of them may still arrive.
+    /// Fingerprints of the last 16 intents that were sent: any of them may still arrive.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 5), inner(length(max = 64)))]
+    #[schemars(length(max = REMEMBERED_INTENTS), inner(length(max = 64)))]
     pub recent_intents: Vec<String>,
     /// What somebody else put there.
     #[serde(default, skip_serializing_if = "Option::is_none")]

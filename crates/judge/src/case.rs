@@ -135,8 +135,17 @@ impl<'a> Case<'a> {
         shifts
     }
 
-    /// Whether every target group of a Cell's version is gone: its object, or the group itself as the rules say.
+    /// Whether every target group of a Cell's version is gone: its object, or the group itself as the rules say. okra
+    /// may see it late, and after a group is back: what was gone within the slack counts.
     pub(crate) fn is_gone(&self, cell: &str, version: &str, position: usize) -> bool {
+        let Some(entry) = self.record.entries.get(position) else { return false };
+        let early = minus(entry.at, self.rules.slack);
+        let before = self.sightings.iter().rev().skip_while(|seen| seen.position > position);
+        let recent = before.take_while(|seen| seen.at >= early).map(|seen| seen.position);
+        std::iter::once(position).chain(recent).any(|position| self.is_gone_at(cell, version, position))
+    }
+
+    fn is_gone_at(&self, cell: &str, version: &str, position: usize) -> bool {
         let Some(rules) = self.rules.cells.get(cell) else { return false };
         let (gone, not_yet) = (self.gone_groups(position), self.not_yet_there(position));
         let mut groups = rules.versions.iter().filter(|(_, own)| own.as_str() == version).map(|(group, _)| group);

@@ -1,22 +1,26 @@
 //! S3: the share of a group rises only when its health, as okra last read it, reaches its floor.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::Findings;
 use crate::case::Case;
 use crate::record::{Event, GroupHealth, RuleState};
-use crate::rules::Rules;
+use crate::rules::{Rules, plain};
 use crate::track::Track;
+use crate::way_back::is_older;
 
 pub(crate) fn raised_groups_are_healthy(case: &Case<'_>, findings: &mut Findings) {
     let rules = case.rules;
     let mut track = Track::default();
     let mut read: BTreeMap<&str, &GroupHealth> = BTreeMap::new();
     let mut registered: BTreeMap<&str, u32> = BTreeMap::new();
-    for entry in &case.record.entries {
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
+    for (position, entry) in case.record.entries.iter().enumerate() {
         let call = match &entry.event {
             Event::Health(health) => {
-                registered.insert(&health.target_group, health.total);
+                if !seen.contains(health.target_group.as_str()) {
+                    registered.insert(&health.target_group, health.total);
+                }
                 continue;
             }
             Event::Call(call) => call,
@@ -24,7 +28,9 @@ pub(crate) fn raised_groups_are_healthy(case: &Case<'_>, findings: &mut Findings
         };
         if let (true, None, Some(health)) = (rules.is_ours(call), &call.error, &call.health) {
             read.insert(&health.target_group, health);
+            // What okra saw counts, not what has become of it since.
             registered.insert(&health.target_group, health.total);
+            seen.insert(&health.target_group);
         }
         if let Some(wanted) = rules.wanted(call) {
             let texts = match &call.before {
@@ -32,7 +38,10 @@ pub(crate) fn raised_groups_are_healthy(case: &Case<'_>, findings: &mut Findings
                     findings.occasion();
                     without_targets(wanted, &registered)
                 }
-                Some(before) => unhealthy(before, wanted, rules, &track, &read, findings),
+                Some(before) => {
+                    let back = is_roll_back(case, position, before, wanted, &track);
+                    unhealthy(before, wanted, rules, back, &read, findings)
+                }
             };
             for text in texts {
                 findings.breach(entry.seq, text);
@@ -55,7 +64,7 @@ fn unhealthy(
     before: &RuleState,
     wanted: &RuleState,
     rules: &Rules,
-    track: &Track,
+    back: bool,
     read: &BTreeMap<&str, &GroupHealth>,
     findings: &mut Findings,
 ) -> Vec<String> {
@@ -66,7 +75,6 @@ fn unhealthy(
         let was = before.weights.get(group).copied().unwrap_or(0);
         weight > 0 && weight * total_before > was * total
     };
-    let back = is_roll_back(before, wanted, rules, track);
     let mut texts = Vec::new();
     for (group, weight) in &wanted.weights {
         if !raised(group, *weight) {
@@ -86,21 +94,30 @@ fn unhealthy(
     texts
 }
 
-/// A roll-back gives everything to one version that had it before. Calls cannot be told from a superseding here,
-/// which is held to the full floor by other tests.
-fn is_roll_back(before: &RuleState, wanted: &RuleState, rules: &Rules, track: &Track) -> bool {
-    let Some((_, cell)) = rules.cell_of(before) else { return false };
+/// A roll-back gives everything to one version: one that had it before, one older than the version that serves, or
+/// any when that one is gone. Calls cannot be told from a superseding here, which is held to the full floor by other
+/// tests.
+fn is_roll_back(case: &Case<'_>, position: usize, before: &RuleState, wanted: &RuleState, track: &Track) -> bool {
+    let Some((key, cell)) = case.rules.cell_of(before) else { return false };
     let sums = cell.by_version(&wanted.weights);
     let mut serving = sums.iter().filter(|(_, weight)| **weight > 0).map(|(version, _)| *version);
     let (Some(only), None) = (serving.next(), serving.next()) else { return false };
     let others_served =
         cell.by_version(&before.weights).iter().any(|(version, weight)| *version != only && *weight > 0);
-    others_served && track.once_stable(&before.arn, only)
+    let to_safety = || {
+        let at = case.record.entries.get(position).map(|entry| entry.at);
+        let states = at.map(|at| case.states_around(key, position, at)).unwrap_or_default();
+        let mut stable = states.iter().filter_map(|cell| cell.stable());
+        stable.any(|stable| is_older(&plain(only), &stable) || case.is_gone(key, &stable, position))
+    };
+    others_served && (track.once_stable(&before.arn, only) || to_safety())
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::fixture::{A, B, Builder, rules};
+    use serde_json::json;
+
+    use crate::fixture::{A, B, Builder, cell, rules};
     use crate::{Floor, judge};
 
     fn breaches(builder: &Builder, floor: Floor) -> Vec<&'static str> {
@@ -157,6 +174,21 @@ mod tests {
         builder.health(A, 0, 2);
         builder.modify(&[(A, 100), (B, 0)]);
         assert_eq!(breaches(&builder, Floor::Count(2)), ["S3"]);
+    }
+
+    #[test]
+    fn an_older_version_that_never_served_needs_one_healthy_target() {
+        let taken_over = |stable: &str| {
+            let mut builder = Builder::default();
+            builder.create(&[(B, 100)]);
+            builder.object("Cell", "web", cell(json!({"stableVersion": stable})));
+            builder.modify(&[(A, 0), (B, 100)]);
+            builder.health(A, 1, 3);
+            builder.modify(&[(A, 100), (B, 0)]);
+            breaches(&builder, Floor::Count(2)).contains(&"S3")
+        };
+        assert!(!taken_over("2"));
+        assert!(taken_over("0.9"));
     }
 
     #[test]

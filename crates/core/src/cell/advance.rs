@@ -88,9 +88,10 @@ impl Planner<'_> {
         }
     }
 
-    /// A raise that is taken back because nothing may move is not due any more, whatever else changes meanwhile.
+    /// A raise that the route does not ask for, or that is taken back, because nothing may move is not due any more,
+    /// whatever else changes meanwhile.
     fn take_back_share(&mut self) {
-        let Some(held) = self.share_taken_back().filter(|held| *held < self.share) else { return };
+        let Some(held) = self.frozen_share().filter(|held| *held < self.share) else { return };
         self.share = held;
         if let Some(rollout) = self.status.rollout.as_mut() {
             rollout.canary_weight = held;

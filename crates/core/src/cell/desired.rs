@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::SignedDuration;
-use okra_api::names::ADOPT_RULE_ANNOTATION;
+use okra_api::{names::ADOPT_RULE_ANNOTATION, route::REMEMBERED_INTENTS};
 
 use super::{
     grouping::VersionedGroup,
@@ -17,9 +17,6 @@ use crate::{
     planted::{Planted, is_planted},
     version::{self, Version},
 };
-
-/// So many former intents travel with a route.
-const FORMER_INTENTS: usize = 5;
 
 /// What a group must show before it gets weight that it does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,11 +42,17 @@ struct Side {
     drained: Vec<VersionedGroup>,
     /// What the gate asks for.
     min_healthy: u32,
+    /// What is asked of those that come late, once all traffic is back.
+    late: BTreeMap<String, u32>,
 }
 
 impl Side {
     fn names(&self) -> Vec<&str> {
         self.carry.iter().map(|group| group.name.as_str()).collect()
+    }
+
+    fn min_healthy(&self, group: &VersionedGroup) -> u32 {
+        self.late.get(&group.name).copied().unwrap_or(self.min_healthy)
     }
 
     fn contains(&self, name: &str) -> bool {
@@ -101,7 +104,7 @@ impl Planner<'_> {
         // Who has or gets weight comes first, who may be left out for want of room last.
         for side in [&stable, &canary] {
             for group in &side.carry {
-                add(group, weight_of(group), side.min_healthy);
+                add(group, weight_of(group), side.min_healthy(group));
             }
         }
         let parked = self.parked(&stable, &canary);
@@ -110,7 +113,7 @@ impl Planner<'_> {
         }
         for side in [&stable, &canary] {
             for group in side.entering.iter().chain(&side.absent) {
-                if add(group, 0, side.min_healthy) {
+                if add(group, 0, side.min_healthy(group)) {
                     health_of.insert(group.name.clone());
                 }
             }
@@ -183,7 +186,11 @@ impl Planner<'_> {
         let mut side = Side { min_healthy, ..Side::default() };
         let groups = self.grouping.of(version);
         let all_drained = groups.iter().all(|group| group.drained);
-        let serves = |group: &VersionedGroup| self.current(group).is_some_and(|weight| weight > 0);
+        // On the way back a group that was asked to drain and still has its weight serves as before.
+        let serves = |group: &VersionedGroup| {
+            let asked = self.current(group).is_some_and(|weight| weight > 0);
+            asked || gate == Gate::WayBack && group.drained && self.holds(group)
+        };
         let any_serves = groups.iter().any(serves);
         // Drained by a person; but never the last one that serves, or that could when none does. On the way back one
         // healthy target is enough to take what the canary had, not what a drained group has: that one waits.
@@ -194,13 +201,15 @@ impl Planner<'_> {
         let floorless = is_planted(Planted::HealthFloorIgnored);
         let floor = if self.is_back() && any_serves { self.spec.floor.needed(at_start, 100) } else { 1 };
         for group in groups {
+            let is_late = gate == Gate::WayBack && floor > 1 && self.current(group).is_some() && !serves(group);
+            if is_late {
+                side.late.insert(group.name.clone(), floor);
+            }
             let healthy = self.route().and_then(|route| route.health(&group.name)).map(|health| health.healthy);
             let place = match (gate, self.current(group)) {
                 _ if is_drained(group) => &mut side.drained,
                 (Gate::FirstDeployment, _) => &mut side.carry,
-                (Gate::WayBack, Some(0)) if floor > 1 && healthy.is_none_or(|healthy| healthy < floor) => {
-                    &mut side.entering
-                }
+                (Gate::WayBack, Some(_)) if is_late && healthy.is_none_or(|h| h < floor) => &mut side.entering,
                 (Gate::WayBack, Some(_)) if healthy != Some(0) => &mut side.carry,
                 (Gate::Floor(_), Some(weight)) if weight > 0 => &mut side.carry,
                 (Gate::Floor(_), Some(_)) if healthy.is_some_and(|healthy| healthy >= min_healthy) || floorless => {
@@ -214,9 +223,7 @@ impl Planner<'_> {
         if side.carry.is_empty() && gate == Gate::WayBack {
             // Nobody looks healthy. Whoever has weight is asked for all the same: the router's look decides, and
             // says so when nothing may move.
-            let (holding, rest) = std::mem::take(&mut side.entering)
-                .into_iter()
-                .partition(|group| self.current(group).is_some_and(|w| w > 0));
+            let (holding, rest) = std::mem::take(&mut side.entering).into_iter().partition(serves);
             side.carry = holding;
             side.entering = rest;
         }
@@ -302,6 +309,12 @@ impl Planner<'_> {
             .collect()
     }
 
+    /// Whether the router answered that a group has weight.
+    fn holds(&self, group: &VersionedGroup) -> bool {
+        let held = self.route().into_iter().flat_map(|route| &route.status.weights);
+        held.into_iter().any(|held| held.id == group.id && held.weight > 0)
+    }
+
     /// How long a parked group has had no weight, as the load balancer answered; `None`: it may still have some.
     fn parked_for(&self, group: &VersionedGroup) -> Option<SignedDuration> {
         let entry = self.status.retired_target_groups.iter().find(|retired| retired.name == group.name)?;
@@ -369,14 +382,13 @@ impl Planner<'_> {
         route
     }
 
-    /// The canary's share in percent after a raise of it is taken back; `None`: none is.
-    pub fn share_taken_back(&self) -> Option<i32> {
-        let asked = self.route()?.desired.weights();
+    /// The canary's share in percent that the route keeps while nothing may move; `None`: a person accepted other
+    /// weights, or it cannot be told any more whose they are.
+    pub fn frozen_share(&self) -> Option<i32> {
+        self.route().filter(|_| self.status.accepted_weights.is_empty())?;
         let weights = self.frozen_route().weights();
-        if weights == asked || !self.status.accepted_weights.is_empty() {
-            return None;
-        }
-        self.canary_percent(&weights)
+        let all_known = weights.iter().all(|(name, weight)| *weight == 0 || self.version_of(name).is_some());
+        all_known.then(|| self.canary_percent(&weights)).flatten()
     }
 
     /// The canary's share in percent by what a person accepted; `None`: nobody did.
@@ -387,15 +399,19 @@ impl Planner<'_> {
     /// The share of the canary's groups, those that left among them, rounded down.
     fn canary_percent(&self, weights: &BTreeMap<String, i32>) -> Option<i32> {
         let canary = self.canary()?;
-        let left = &self.status.target_groups;
-        let version_of = |name: &str| match self.grouping.by_name(name) {
-            Some(group) => Some(group.version.clone()),
-            None => left.iter().find(|group| group.name == name).and_then(|group| version::parse(&group.version).ok()),
-        };
-        let own = weights.iter().filter(|(name, _)| version_of(name).as_ref() == Some(&canary));
+        let own = weights.iter().filter(|(name, _)| self.version_of(name).as_ref() == Some(&canary));
         let own: i64 = own.map(|(_, weight)| i64::from(*weight)).sum();
         let total: i64 = weights.values().map(|weight| i64::from(*weight)).sum();
         i32::try_from(own.saturating_mul(100).checked_div(total)?).ok()
+    }
+
+    /// The version of a group, also of one that left.
+    fn version_of(&self, name: &str) -> Option<Version> {
+        let told = || self.status.target_groups.iter().find(|group| group.name == name);
+        match self.grouping.by_name(name) {
+            Some(group) => Some(group.version.clone()),
+            None => told().and_then(|group| version::parse(&group.version).ok()),
+        }
     }
 
     /// Asks the router for what is due, if that is not what it is asked for already.
@@ -436,7 +452,7 @@ impl Planner<'_> {
             former.retain(|known| *known != last);
             former.push(last);
         }
-        let surplus = former.len().saturating_sub(FORMER_INTENTS);
+        let surplus = former.len().saturating_sub(REMEMBERED_INTENTS);
         former.split_off(surplus)
     }
 

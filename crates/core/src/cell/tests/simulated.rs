@@ -8,7 +8,10 @@ use okra_api::{
     step::CanaryStep,
 };
 
-use super::world::{World, analysis, pause, set_weight};
+use super::{
+    super::plan::plan,
+    world::{World, analysis, pause, set_weight},
+};
 
 /// v2 at 20 %, in a pause step, the next step is 40 %.
 fn mid_canary() -> World {
@@ -216,4 +219,45 @@ fn a_group_of_a_held_canary_leaves_its_share_to_the_others() {
         assert!(own * 100 <= all * 20, "{:?}", world.weights());
         assert!(!world.weights().iter().any(|(name, weight)| *name == groups[0] && *weight > 0), "{}", world.message());
     }
+}
+
+/// okrad dies between the status that names a raise and the route that asks for it, and then comes a pause: a group that
+/// leaves is no reason to carry the raise out (seed 9779).
+#[test]
+fn a_raise_that_was_never_asked_for_is_not_due_while_held() {
+    let mut world = World::serving(vec![], 1, &["v1-a", "v1-b"]);
+    world.add("v2-a", "2.0.0");
+    while world.status().rollout.is_none_or(|rollout| rollout.version != "2.0.0" || rollout.canary_weight == 0) {
+        let plan = plan(&world.observe(), world.now);
+        let status = plan.status.clone();
+        if status.rollout.as_ref().is_some_and(|rollout| rollout.version == "2.0.0" && rollout.canary_weight > 0) {
+            world.cell.status = Some(status);
+        } else {
+            world.carry_out(&plan, usize::MAX);
+            world.route_tick();
+        }
+    }
+    assert!(world.ask(Verb::Pause, &[]).0);
+    world.remove("v1-b");
+    world.run();
+    assert_eq!(world.weights(), weights(&[("v1-a", 100), ("v2-a", 0)]));
+    assert!(world.ask(Verb::Resume, &[]).0);
+    assert_eq!(world.stable(), "2.0.0");
+}
+
+/// A group is asked to drain, and the router still waits for the others to be healthy enough: on the way back it serves
+/// as before (seed 2928).
+#[test]
+fn a_group_that_could_not_be_drained_serves_on_the_way_back() {
+    let mut world = World::serving(vec![pause(None)], 1, &["v1-a", "v1-b"]);
+    world.edit(|spec| spec.min_healthy_targets = Some(CountOrPercent::Count(2)));
+    world.add("v2-a", "2.0.0");
+    world.run();
+    world.health.insert("v1-a".to_owned(), (1, 3));
+    world.groups.get_mut("v1-b").unwrap().drained = true;
+    world.lb_answers = false;
+    world.run();
+    world.lb_answers = true;
+    assert!(world.ask(Verb::Abort, &[]).0);
+    assert_eq!(world.weights(), weights(&[("v1-a", 50), ("v1-b", 50), ("v2-a", 0)]));
 }

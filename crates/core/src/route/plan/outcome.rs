@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use okra_api::{
     condition::{self, NewCondition, READY, VALID, reason},
-    route::{ForeignState, RouteHealth, RouteOutcome, RouteStatus, RouteWeight},
+    route::{ForeignState, REMEMBERED_INTENTS, RouteHealth, RouteOutcome, RouteStatus, RouteWeight},
 };
 
 use super::{RECHECK, RouteInput, RoutePlan, SOON, gate, words};
@@ -16,8 +16,6 @@ use crate::route::{Change, Lane, ObservedRule};
 const MAX_MESSAGE: usize = 2048;
 /// So many groups that are gone and not asked for are remembered.
 const MOST_GONE: usize = 16;
-/// So many intents are remembered: any of them may still arrive.
-const RECENT_INTENTS: usize = 5;
 
 /// A plan that asks for nothing, changes nothing and has nothing new to say.
 fn as_before(input: &RouteInput, report: String) -> RoutePlan {
@@ -175,7 +173,7 @@ fn remember(status: &mut RouteStatus, fingerprint: String) -> bool {
     status.recent_intents.retain(|recent| *recent != fingerprint);
     let known = status.recent_intents.len() < count;
     status.recent_intents.push(fingerprint);
-    let surplus = status.recent_intents.len().saturating_sub(RECENT_INTENTS);
+    let surplus = status.recent_intents.len().saturating_sub(REMEMBERED_INTENTS);
     status.recent_intents.drain(..surplus);
     known
 }

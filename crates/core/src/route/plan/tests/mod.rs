@@ -6,7 +6,7 @@ mod ownership;
 use jiff::SignedDuration;
 use okra_api::{
     condition::{self, READY, VALID, reason},
-    route::{DeletionPolicy, RouteOutcome},
+    route::{DeletionPolicy, REMEMBERED_INTENTS, RouteOutcome},
 };
 use pretty_assertions::assert_eq;
 
@@ -137,18 +137,18 @@ fn a_crash_between_any_two_steps_leads_to_the_same_end_and_no_second_write() {
 }
 
 #[test]
-fn only_five_intents_are_remembered_newest_last() {
+fn only_so_many_intents_are_remembered_newest_last() {
     let mut world = verified("a:100 b:0");
-    for weight in 1..=7 {
+    for weight in 1..=i32::try_from(REMEMBERED_INTENTS + 2).unwrap() {
         world.apply(intent(&format!("a:{} b:{weight}", 100 - weight)));
         world.reconcile();
     }
-    assert_eq!(world.input.previous.recent_intents.len(), 5);
+    assert_eq!(world.input.previous.recent_intents.len(), REMEMBERED_INTENTS);
     assert_eq!(world.input.previous.recent_intents.last(), world.input.previous.verified.as_ref());
     let known = world.input.previous.recent_intents.clone();
     world.apply(intent("a:95 b:5"));
     world.reconcile();
-    assert_eq!(world.input.previous.recent_intents.len(), 5, "a known intent moves to the end");
+    assert_eq!(world.input.previous.recent_intents.len(), REMEMBERED_INTENTS, "a known intent moves to the end");
     assert_eq!(world.input.previous.recent_intents.last(), Some(&known[2]));
 }
 
