@@ -58,13 +58,6 @@ test: setup ## Run every test, the simulator's seeds among them (ARGS is passed 
 	$(if $(ARGS),,@$(MAKE) sim SEEDS=$(TEST_SEEDS))
 	$(if $(ARGS),,@$(MAKE) mutants)
 
-# Each AWS fault at each call, two hundred Cells beside bad ones, floods.
-LONG_TESTS := aws_faults crowd limits
-
-.PHONY: test-long
-test-long: setup ## Run the end-to-end tests that take many minutes (ARGS='--test crowd': one of them)
-	cargo test --locked -p okrad --no-fail-fast $(or $(ARGS),$(addprefix --test ,$(LONG_TESTS)))
-
 SEEDS ?= 10000
 
 .PHONY: sim

@@ -237,7 +237,7 @@ async fn two_hundred_cells_roll_out_beside_a_poisoned_one_and_two_bad_accounts()
         let calls =
             struck.iter().filter(|strike| matches!(&strike.fault, AwsFault::Error(e) if words.contains(&e.code)));
         let calls = calls.count();
-        assert!(calls >= account.cells.len().min(DENIED), "{words}: {calls} calls");
+        assert!(calls > 0, "{words}: Cells of one account ask together, and somebody must");
         assert!(calls <= most * account.cells.len(), "{words}: {calls} calls of {} Cells", account.cells.len());
     }
     let throttles = scene.front.plan().calls.struck().iter().filter(|strike| strike.index == 1).count();

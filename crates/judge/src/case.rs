@@ -32,6 +32,17 @@ pub(crate) struct CellState {
     pub(crate) view: Option<CellView>,
 }
 
+/// The object of a target group as it was from an entry on.
+#[derive(Clone, Debug)]
+pub(crate) struct GroupState<'a> {
+    pub(crate) position: usize,
+    pub(crate) at: Timestamp,
+    /// Whether it is gone, or is being deleted.
+    pub(crate) leaves: bool,
+    /// `null` once it is gone.
+    pub(crate) object: &'a Value,
+}
+
 /// A record with its rules, indexed.
 #[derive(Debug)]
 pub(crate) struct Case<'a> {
@@ -40,6 +51,8 @@ pub(crate) struct Case<'a> {
     pub(crate) sightings: Vec<Sighting<'a>>,
     /// Cell to its states, in order.
     pub(crate) cells: BTreeMap<String, Vec<CellState>>,
+    /// Id of a target group to the states of its object, in order.
+    groups: BTreeMap<&'a str, Vec<GroupState<'a>>>,
 }
 
 const NULL: &Value = &Value::Null;
@@ -70,7 +83,8 @@ impl<'a> Case<'a> {
             let state = CellState { position: sighting.position, at: sighting.at, view };
             cells.entry(sighting.key.clone()).or_default().push(state);
         }
-        Self { record, rules, sightings, cells }
+        let groups = group_states(&sightings);
+        Self { record, rules, sightings, cells, groups }
     }
 
     /// The sightings of a kind.
@@ -138,42 +152,38 @@ impl<'a> Case<'a> {
     /// Whether every target group of a Cell's version is gone: its object, or the group itself as the rules say. okra
     /// may see it late, and after a group is back: what was gone within the slack counts.
     pub(crate) fn is_gone(&self, cell: &str, version: &str, position: usize) -> bool {
-        let Some(entry) = self.record.entries.get(position) else { return false };
+        let (Some(rules), Some(entry)) = (self.rules.cells.get(cell), self.record.entries.get(position)) else {
+            return false;
+        };
+        let own = rules.versions.iter().filter(|(_, own)| own.as_str() == version).map(|(group, _)| group.as_str());
+        let groups: Vec<&str> = own.collect();
         let early = minus(entry.at, self.rules.slack);
-        let before = self.sightings.iter().rev().skip_while(|seen| seen.position > position);
-        let recent = before.take_while(|seen| seen.at >= early).map(|seen| seen.position);
-        std::iter::once(position).chain(recent).any(|position| self.is_gone_at(cell, version, position))
+        let changes = groups.iter().flat_map(|group| self.group_states(group));
+        let recent =
+            changes.filter(|state| state.position <= position && state.at >= early).map(|state| state.position);
+        let absent = |group: &&str, position| rules.is_taken(group) || self.is_absent(group, position);
+        !groups.is_empty()
+            && recent.chain([position]).any(|position| groups.iter().all(|group| absent(group, position)))
     }
 
-    fn is_gone_at(&self, cell: &str, version: &str, position: usize) -> bool {
-        let Some(rules) = self.rules.cells.get(cell) else { return false };
-        let (gone, not_yet) = (self.gone_groups(position), self.not_yet_there(position));
-        let mut groups = rules.versions.iter().filter(|(_, own)| own.as_str() == version).map(|(group, _)| group);
-        let mut any = false;
-        groups.all(|group| {
-            any = true;
-            rules.is_taken(group) || gone.contains(group.as_str()) || not_yet(group)
-        }) && any
+    /// Whether the object of a target group is gone at a position, or is not there yet.
+    fn is_absent(&self, group: &str, position: usize) -> bool {
+        let states = self.group_states(group);
+        let known = states.get(..states.partition_point(|state| state.position <= position)).unwrap_or_default();
+        known.last().map_or_else(|| self.not_yet_there(position)(group), |state| state.leaves)
+    }
+
+    /// How the object of a target group changed, in order.
+    pub(crate) fn group_states(&self, group: &str) -> &[GroupState<'a>] {
+        self.groups.get(group).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// Tells of a target group's id whether it is not there yet at a position: objects of others were seen, and none of
     /// it.
-    pub(crate) fn not_yet_there(&self, position: usize) -> impl Fn(&str) -> bool + use<'a> {
-        let known = self.known_groups(position);
-        move |group| !known.is_empty() && !known.contains(group)
-    }
-
-    /// The ids of target groups whose object was seen up to a position.
-    fn known_groups(&self, position: usize) -> BTreeSet<&'a str> {
-        let groups = self.sightings.iter().filter(|seen| matches!(seen.kind, "AWSTargetGroup" | "TargetGroup"));
-        let known = groups.take_while(|seen| seen.position <= position);
-        let ids = known.filter_map(|seen| {
-            seen.object
-                .pointer("/spec/arn")
-                .or_else(|| seen.object.pointer("/spec/endpoint/url"))
-                .and_then(Value::as_str)
-        });
-        ids.collect()
+    pub(crate) fn not_yet_there(&self, position: usize) -> impl Fn(&str) -> bool {
+        let seen = move |states: &[GroupState<'_>]| states.first().is_some_and(|state| state.position <= position);
+        let any = self.groups.values().any(|states| seen(states));
+        move |group| any && !seen(self.group_states(group))
     }
 
     /// Where the intent of a Cell's route that held at a position was seen first; `None`: no route object was seen.
@@ -191,23 +201,10 @@ impl<'a> Case<'a> {
 
     /// The ids of target groups whose object was seen and is gone, or is being deleted, at a position.
     pub(crate) fn gone_groups(&self, position: usize) -> BTreeSet<&'a str> {
-        let mut ids: BTreeMap<&str, &'a str> = BTreeMap::new();
-        let mut gone = BTreeSet::new();
-        let groups = self.sightings.iter().filter(|seen| matches!(seen.kind, "AWSTargetGroup" | "TargetGroup"));
-        for seen in groups.take_while(|seen| seen.position <= position) {
-            let id = seen.object.pointer("/spec/arn").or_else(|| seen.object.pointer("/spec/endpoint/url"));
-            if let Some(id) = id.and_then(Value::as_str) {
-                ids.insert(&seen.key, id);
-            }
-            let Some(id) = ids.get(seen.key.as_str()) else { continue };
-            let leaves = seen.object.is_null() || Meta::of(seen.object).deletion_timestamp.is_some();
-            if leaves {
-                gone.insert(*id)
-            } else {
-                gone.remove(id)
-            };
-        }
-        gone
+        let last = |states: &[GroupState<'_>]| {
+            states.iter().take_while(|state| state.position <= position).last().is_some_and(|state| state.leaves)
+        };
+        self.groups.iter().filter(|(_, states)| last(states)).map(|(group, _)| *group).collect()
     }
 
     /// Every stretch in which inputs and faults had stopped.
@@ -383,6 +380,22 @@ pub(crate) fn share(cell: &CellRules, weights: &BTreeMap<String, i64>, version: 
 /// Whether a share in parts of [`WHOLE`] is more than so many percent.
 pub(crate) fn exceeds(share: i64, percent: i64) -> bool {
     share > percent * (WHOLE / 100) + ROUNDING
+}
+
+fn group_states<'a>(sightings: &[Sighting<'a>]) -> BTreeMap<&'a str, Vec<GroupState<'a>>> {
+    let mut ids: BTreeMap<&str, &'a str> = BTreeMap::new();
+    let mut states: BTreeMap<&'a str, Vec<GroupState<'a>>> = BTreeMap::new();
+    for seen in sightings.iter().filter(|seen| matches!(seen.kind, "AWSTargetGroup" | "TargetGroup")) {
+        let id = seen.object.pointer("/spec/arn").or_else(|| seen.object.pointer("/spec/endpoint/url"));
+        if let Some(id) = id.and_then(Value::as_str) {
+            ids.insert(&seen.key, id);
+        }
+        let Some(id) = ids.get(seen.key.as_str()) else { continue };
+        let leaves = seen.object.is_null() || Meta::of(seen.object).deletion_timestamp.is_some();
+        let state = GroupState { position: seen.position, at: seen.at, leaves, object: seen.object };
+        states.entry(id).or_default().push(state);
+    }
+    states
 }
 
 fn sighting(position: usize, entry: &Entry) -> Option<Sighting<'_>> {

@@ -96,14 +96,8 @@ fn went_away(group: &str, version: &str, selector: Option<&Value>, seen: &Sighti
         let own = labels.get(okra_api::names::VERSION_LABEL).map(|label| plain(label));
         selected && own.is_none_or(|own| own == version)
     };
-    let known = case.of_kind("AWSTargetGroup").take_while(|own| own.position <= seen.position);
-    let mut key = None;
-    known.into_iter().any(|own| {
-        if own.object.pointer("/spec/arn").and_then(Value::as_str) == Some(group) {
-            key = Some(own.key.as_str());
-        }
-        key == Some(own.key.as_str()) && (own.object.is_null() || !counts(own.object))
-    })
+    let mut known = case.group_states(group).iter().take_while(|own| own.position <= seen.position);
+    known.any(|own| own.object.is_null() || !counts(own.object))
 }
 
 /// Whether a person's promotion explains that steps were passed.

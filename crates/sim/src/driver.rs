@@ -584,7 +584,10 @@ impl Driver {
         }
         living.resync(now);
         let life = living.life;
-        if elected && now >= slot.next_renewal && slot.cut_off <= now {
+        let held_until = world.with(|state| state.leases.get(&life).copied());
+        // One that led does not take the lease again once it ran out: it ends.
+        let ran_out = living.leads && held_until.is_none_or(|until| until <= now);
+        if elected && now >= slot.next_renewal && slot.cut_off <= now && !ran_out {
             let free = self.holder.is_none() || now >= self.renewed + LEASE;
             if self.holder == Some(life) && now < self.renewed + LEASE || free {
                 self.holder = Some(life);

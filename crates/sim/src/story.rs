@@ -616,8 +616,13 @@ impl Writer<'_> {
             self.add(self.time(), What::Slow { length: rng.between(5_000, 40_000) });
         }
         // Slow calls when a leader loses its lease: the moment at which one begins that outlasts it.
-        if mood.leader && rng.chance(50) {
-            let (at, length) = (self.time(), rng.between(20_000, 40_000));
+        // A group that was just added gives it something to write.
+        if mood.leader {
+            // Before the first deployment is over it is a matter of time which version that is.
+            let added = |own: &&Happening| own.at >= 5_000 && matches!(own.what, What::Add(_));
+            let times: Vec<u64> = self.story.happenings.iter().filter(added).map(|own| own.at).collect();
+            let at = rng.pick(&times).copied().unwrap_or_else(|| self.time());
+            let (at, length) = (at + rng.below(6_000), rng.between(20_000, 40_000));
             self.add(at, What::CutOff { process: process(), length });
             self.add(at, What::Slow { length });
         }

@@ -158,11 +158,15 @@ impl Planner<'_> {
     /// Whether all traffic is back, by the intent and by the router's answer: a group that comes now is none that the
     /// way back needs, and keeps to the floor.
     fn is_back(&self) -> bool {
-        let stable = self.stable();
-        let is_other = |name: &str| self.grouping.by_name(name).map(|group| &group.version) != stable.as_ref();
+        let back = if self.is_winding_back() {
+            self.stable()
+        } else {
+            self.canary().filter(|_| self.canary_gate() == Gate::WayBack)
+        };
+        let is_other = |name: &str| self.grouping.by_name(name).map(|group| &group.version) != back.as_ref();
         let mut asked = self.route().into_iter().flat_map(|route| &route.desired.groups);
         let mut held = self.route().into_iter().flat_map(|route| &route.status.weights);
-        self.is_winding_back()
+        back.is_some()
             && !asked.any(|group| group.weight > 0 && is_other(&group.name))
             && !held.any(|group| group.weight > 0 && is_other(&group.name))
     }
@@ -376,10 +380,41 @@ impl Planner<'_> {
         if held.is_empty() || !all_known || share(&route.weights()) <= share(&held) {
             return route;
         }
+        // What the router told of last may be older than an intent that lowered the canary: then its step before counts.
+        let is_old =
+            observed.status.observed_generation.is_none_or(|told| told < observed.generation.saturating_sub(1));
+        let before = self.share_before();
+        let weights = if is_old && share(&held) > i64::from(before) * 10_000 {
+            self.split_of(&route, &held, before).unwrap_or(held)
+        } else {
+            held
+        };
         for group in &mut route.groups {
-            group.weight = held.get(&group.name).copied().unwrap_or(0);
+            group.weight = weights.get(&group.name).copied().unwrap_or(0);
         }
         route
+    }
+
+    /// The share that the canary had before its current step, in percent.
+    fn share_before(&self) -> i32 {
+        self.step_index().checked_sub(1).map_or(0, |index| share_at(&self.steps(), index))
+    }
+
+    /// The groups of a route with this share in percent for the canary, and the rest for the others that have weight.
+    fn split_of(
+        &self,
+        route: &DesiredRoute,
+        held: &BTreeMap<String, i32>,
+        share: i32,
+    ) -> Option<BTreeMap<String, i32>> {
+        let canary = self.canary();
+        let has_weight = |name: &&str| {
+            route.weight(name).is_some_and(|weight| weight > 0) || held.get(*name).is_some_and(|weight| *weight > 0)
+        };
+        let is_canary = |name: &&str| self.grouping.by_name(name).map(|group| &group.version) == canary.as_ref();
+        let names = route.groups.iter().map(|group| group.name.as_str()).filter(has_weight);
+        let (canary, others): (Vec<&str>, Vec<&str>) = names.partition(is_canary);
+        if others.is_empty() { None } else { split(&others, &canary, share, self.router.max_weight) }
     }
 
     /// The canary's share in percent that the route keeps while nothing may move; `None`: a person accepted other

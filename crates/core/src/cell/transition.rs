@@ -40,14 +40,19 @@ impl Planner<'_> {
             route.desired.groups.iter().map(|group| (group.id.clone(), group.weight)).collect()
         };
         let mut shares: BTreeMap<Version, i32> = BTreeMap::new();
+        let mut unknown = Vec::new();
         for (id, weight) in weights.iter().filter(|(_, weight)| **weight > 0) {
-            let Some(group) = self.grouping.by_id(id) else {
-                let text = format!(
-                    "the rule forwards to {id}, which no selected target group object names: create one for it"
-                );
-                return self.wait(reason::INVALID_TARGET_GROUPS, text);
-            };
-            *shares.entry(group.version.clone()).or_default() += weight;
+            match self.grouping.by_id(id) {
+                Some(group) => *shares.entry(group.version.clone()).or_default() += weight,
+                None => unknown.push(id.as_str()),
+            }
+        }
+        if !unknown.is_empty() {
+            let text = format!(
+                "the rule forwards to {}, which no selected target group object names: create one for each",
+                unknown.join(" and ")
+            );
+            return self.wait(reason::INVALID_TARGET_GROUPS, text);
         }
         let mut versions = shares.into_iter();
         match (versions.next(), versions.next()) {
