@@ -12,8 +12,8 @@ use okra_api::{
     Experiment, Pause, Route, TargetGroup, VersionBlocklist,
 };
 use okra_controller::{
-    AnalysisRunContext, AnalysisRunController, CellContext, CellController, PauseController, Reconciler, RouteContext,
-    RouteController, VersionBlocklistController,
+    AnalysisRunContext, AnalysisRunController, CellContext, CellController, ExperimentContext, ExperimentController,
+    PauseController, Reconciler, RouteContext, RouteController, VersionBlocklistController,
 };
 use okra_provider::{Clock, DecisionLog, EventSink, Leadership, Store, Stored, TrafficRouter};
 
@@ -38,7 +38,7 @@ pub struct ControllerContext {
     pub events: Arc<dyn EventSink>,
     /// Where decisions are recorded.
     pub decisions: Arc<dyn DecisionLog>,
-    /// Who measures for AnalysisRuns; `None`: they are not carried out here.
+    /// Who measures for AnalysisRuns; `None`: neither they nor Experiments are carried out here.
     pub analysis: Option<Analysis>,
     /// What the flags say.
     pub settings: Settings,
@@ -53,7 +53,7 @@ pub struct Settings {
     pub drift_interval: SignedDuration,
     /// How long one call of a load balancer may take, waiting for the rate limit apart.
     pub call_timeout: Duration,
-    /// Instance id label of the AnalysisRuns that count; empty: those without the label.
+    /// Instance id label of the AnalysisRuns and Experiments that count; empty: those without the label.
     pub instance_id: String,
 }
 
@@ -120,6 +120,12 @@ pub fn controllers(context: &ControllerContext) -> Vec<Arc<dyn Reconciler>> {
             clock: clock.clone(),
             provider: analysis.provider.clone(),
             secrets: analysis.secrets.clone(),
+            events: events.clone(),
+            instance_id: context.settings.instance_id.clone(),
+        })));
+        controllers.push(Arc::new(ExperimentController::new(ExperimentContext {
+            store: store.clone(),
+            clock: clock.clone(),
             events: events.clone(),
             instance_id: context.settings.instance_id.clone(),
         })));

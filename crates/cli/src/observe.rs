@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 use okra_api::{Cell, cell::IngressType};
 use okra_core::{
-    cell::{ObservedCell, Surroundings, gather, is_judged},
+    cell::{ObservedCell, Surroundings, gather, is_judged, replica_sets_wanted},
     route::Capabilities,
 };
 use okra_provider::{BackendError, Key, Store, Stored, router};
@@ -28,6 +28,7 @@ pub async fn observe(session: &Session, cell: &Cell) -> Result<ObservedCell, Com
         experiments: all(store, Some(namespace)).await?,
         templates: if is_judged(cell) { all(store, Some(namespace)).await? } else { Vec::new() },
         cluster_templates: if is_judged(cell) { all(store, None).await? } else { Vec::new() },
+        replica_sets: store.get_each_live(namespace, replica_sets_wanted(cell)).await,
         router: capabilities(cell.spec.ingress.type_, session.is_directory),
     };
     gather(cell, &around).map_err(|why| CommandError::failed(format!("failed to plan Cell {key}"), why))

@@ -5,6 +5,7 @@
 
 pub mod analysis_run;
 pub mod cell;
+pub mod experiment;
 pub mod malformed;
 pub mod pause;
 pub mod reconciler;
@@ -14,6 +15,7 @@ pub mod version_blocklist;
 
 pub use analysis_run::{AnalysisRunContext, AnalysisRunController};
 pub use cell::{CellContext, CellController};
+pub use experiment::{ExperimentContext, ExperimentController};
 pub use pause::PauseController;
 pub use reconciler::{Changed, Next, ReconcileError, Reconciler};
 pub use route::{RouteContext, RouteController};

@@ -49,11 +49,11 @@ pub struct Args {
     #[arg(long, env = "OKRA_DRIFT_INTERVAL", default_value = "5m", value_name = "DURATION", value_parser = positive_duration)]
     pub drift_interval: Duration,
 
-    /// Who carries out AnalysisRuns: okrad itself, or an installed Argo Rollouts
+    /// Who carries out AnalysisRuns and Experiments: okrad itself, or an installed Argo Rollouts
     #[arg(long, env = "OKRA_ANALYSIS_ENGINE", value_enum, default_value_t = AnalysisEngine::Native, value_name = "ENGINE")]
     pub analysis_engine: AnalysisEngine,
 
-    /// Instance id label of the AnalysisRuns that count; empty: those without the label
+    /// Instance id label of the AnalysisRuns and Experiments that count; empty: those without the label
     #[arg(long, env = "OKRA_ANALYSIS_INSTANCE_ID", default_value = "okra", value_name = "ID")]
     pub analysis_instance_id: String,
 
@@ -123,7 +123,7 @@ impl Args {
     }
 }
 
-/// Who carries out AnalysisRuns.
+/// Who carries out AnalysisRuns and Experiments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum AnalysisEngine {
     /// okrad.

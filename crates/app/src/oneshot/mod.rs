@@ -264,7 +264,7 @@ impl OneShot {
             leadership,
             events: self.platform.events.clone(),
             decisions: Arc::new(NoDecisionLog),
-            // A run outlasts one shot: it is okrad's.
+            // A run or an experiment outlasts one shot: it is okrad's.
             analysis: None,
             settings,
         }

@@ -71,6 +71,7 @@ fn action(action: &Action) -> String {
         }
         Action::Unblock { version } => format!("unblock {version}"),
         Action::CreateRun { name, .. } => format!("create AnalysisRun {name}"),
+        Action::CreateExperiment { name, .. } => format!("create Experiment {name}"),
         Action::TerminateRun { name } => format!("end run {name}"),
         Action::DeleteRun { name } => format!("delete run {name} of an earlier rollout"),
     }
@@ -101,6 +102,7 @@ mod tests {
             blocked: Vec::new(),
             pauses: BTreeMap::new(),
             templates: okra_core::cell::Templates::default(),
+            replica_sets: BTreeMap::new(),
             runs: BTreeMap::new(),
             router: crate::observe::capabilities(okra_api::cell::IngressType::AWSApplicationLoadBalancer, false),
         }

@@ -53,19 +53,31 @@ impl CellController {
             Action::Block(items) => self.block(cell, items).await,
             Action::Unblock { version } => self.unblock(cell, version).await,
             Action::CreateRun { name, spec, rollout, step } => {
-                let mut run = AnalysisRun::new(name, (**spec).clone());
-                let step = step.map(|step| (STEP_INDEX_LABEL, step.to_string()));
-                let instance = Some(&self.context.instance_id).filter(|id| !id.is_empty());
-                let instance = instance.map(|id| (INSTANCE_ID_LABEL, id.clone()));
-                adopt(cell, &mut run, step.into_iter().chain(instance).chain([(ROLLOUT_LABEL, rollout.clone())]));
-                match self.context.store.create(&run).await {
-                    // Created by an earlier pass whose status was not written.
-                    Ok(_) | Err(BackendError::AlreadyExists { .. }) => Ok(()),
-                    Err(error) => Err(error.into()),
-                }
+                self.create_run(cell, AnalysisRun::new(name, (**spec).clone()), rollout, *step).await
+            }
+            Action::CreateExperiment { name, spec, rollout, step } => {
+                self.create_run(cell, Experiment::new(name, (**spec).clone()), rollout, Some(*step)).await
             }
             Action::TerminateRun { name } => self.terminate(&key(name)).await,
             Action::DeleteRun { name } => self.delete_run(&key(name)).await,
+        }
+    }
+
+    async fn create_run<K: Stored>(
+        &self,
+        cell: &Cell,
+        mut run: K,
+        rollout: &str,
+        step: Option<i32>,
+    ) -> Result<(), ReconcileError> {
+        let step = step.map(|step| (STEP_INDEX_LABEL, step.to_string()));
+        let instance = Some(&self.context.instance_id).filter(|id| !id.is_empty());
+        let instance = instance.map(|id| (INSTANCE_ID_LABEL, id.clone()));
+        adopt(cell, &mut run, step.into_iter().chain(instance).chain([(ROLLOUT_LABEL, rollout.to_owned())]));
+        match self.context.store.create(&run).await {
+            // Created by an earlier pass whose status was not written.
+            Ok(_) | Err(BackendError::AlreadyExists { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
         }
     }
 

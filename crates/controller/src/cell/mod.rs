@@ -46,7 +46,7 @@ pub struct CellContext {
     pub events: Arc<dyn EventSink>,
     /// Where decisions are recorded.
     pub decisions: Arc<dyn DecisionLog>,
-    /// Instance id label of the AnalysisRuns that Cells make; empty: they get none.
+    /// Instance id label of the AnalysisRuns and Experiments that Cells make; empty: they get none.
     pub instance_id: String,
     /// What the Application Load Balancer router can do; `None`: there is none here.
     pub alb: Option<Capabilities>,
@@ -281,7 +281,7 @@ impl Reconciler for CellController {
         };
         let cell = self.as_left(key, &stored)?;
         // io
-        let sight = self.observe(&cell, key);
+        let sight = self.observe(&cell, key).await;
         // pure: validate, plan, check
         let route = match &sight {
             Sight::Clear(observed) => observed.route.as_ref().map(|route| route.generation),

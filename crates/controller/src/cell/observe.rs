@@ -1,9 +1,9 @@
-//! Everything that a Cell's plan is made from, read in one place, from caches.
+//! Everything that a Cell's plan is made from, read in one place.
 
 use std::sync::Arc;
 
 use okra_api::Cell;
-use okra_core::cell::{ObservedCell, Surroundings, gather, is_judged};
+use okra_core::cell::{ObservedCell, ReplicaSets, Surroundings, gather, is_judged, replica_sets_wanted};
 use okra_provider::{Cache, Key, Lookup, Stored};
 
 use super::CellController;
@@ -21,14 +21,30 @@ pub(super) enum Sight {
 
 impl CellController {
     /// Reads what the plan needs.
-    pub(super) fn observe(&self, cell: &Cell, key: &Key) -> Sight {
-        match self.surroundings(cell, key) {
-            Err(sight) => sight,
-            Ok(around) => match gather(cell, &around) {
-                Ok(observed) => Sight::Clear(Box::new(observed)),
-                Err(why) => Sight::Blocked(why),
-            },
+    pub(super) async fn observe(&self, cell: &Cell, key: &Key) -> Sight {
+        let mut around = match self.surroundings(cell, key) {
+            Err(sight) => return sight,
+            Ok(around) => around,
+        };
+        around.replica_sets = self.replica_sets(cell, key).await;
+        match gather(cell, &around) {
+            Ok(observed) => Sight::Clear(Box::new(observed)),
+            Err(why) => Sight::Blocked(why),
         }
+    }
+
+    /// What the Experiment of the current step is made of, while it is to be made. The only thing that no cache has: what
+    /// cannot be read holds up nothing but that step.
+    async fn replica_sets(&self, cell: &Cell, key: &Key) -> ReplicaSets {
+        let wanted = replica_sets_wanted(cell);
+        let rollout = cell.status.as_ref().and_then(|status| status.rollout.as_ref());
+        let begun = rollout.and_then(|rollout| rollout.current_step_run.as_ref());
+        let is_missing =
+            |name: &String| self.experiments.get(&Key::new(&key.namespace, name)) == Lookup::Missing;
+        if wanted.is_empty() || !begun.is_some_and(is_missing) {
+            return ReplicaSets::new();
+        }
+        self.context.store.get_each_live(&key.namespace, wanted).await
     }
 
     fn surroundings(&self, cell: &Cell, key: &Key) -> Result<Surroundings, Sight> {
@@ -51,6 +67,7 @@ impl CellController {
             experiments: self.experiments.list(namespace),
             templates: if is_judged(cell) { self.templates.list(namespace) } else { Vec::new() },
             cluster_templates: if is_judged(cell) { self.cluster_templates.list(None) } else { Vec::new() },
+            replica_sets: ReplicaSets::new(),
             router: self.router(cell),
         })
     }

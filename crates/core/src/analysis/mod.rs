@@ -52,7 +52,8 @@ pub use duration::{DurationError, parse_duration};
 pub use event::Event;
 pub use experiment::{
     ExperimentAction, ExperimentFault, ExperimentPlan, Failure, ObservedExperiment, ObservedReplicaSet, ObservedRun,
-    assess_experiment, validate_experiment,
+    SCALE_DOWN_DEADLINE_ANNOTATION, analysis_run, assess_experiment, replica_set, service, template_from, template_of,
+    validate_experiment,
 };
 pub use field_path::{FieldPathError, field_path};
 pub use history::{HISTORY_LIMIT, HistoryLimits, PastRun, runs_to_delete};

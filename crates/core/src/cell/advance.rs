@@ -200,8 +200,7 @@ impl Planner<'_> {
             if kind == "AnalysisRun" {
                 self.make_step_run(&name);
             } else {
-                let text = format!("{}: waits for {kind} {name} to be created", self.step_words());
-                self.wait(reason::ROLLING_OUT, text);
+                self.make_experiment(&name);
             }
             return Progress::Waits;
         };

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use jiff::Timestamp;
 use okra_api::{
     AnalysisTemplate, Cell, ClusterAnalysisTemplate,
-    analysis::{AnalysisRunSpec, AnalysisTemplateRef, AnalysisTemplateSpec, DryRun},
+    analysis::{AnalysisRunSpec, AnalysisTemplateRef, AnalysisTemplateSpec, Argument, DryRun},
     condition::reason,
     step::{self, AnalysisArg, TemplateRef},
 };
@@ -27,7 +27,7 @@ pub struct Templates {
 }
 
 impl Templates {
-    fn find(&self, reference: &AnalysisTemplateRef) -> Option<&AnalysisTemplateSpec> {
+    pub(super) fn find(&self, reference: &AnalysisTemplateRef) -> Option<&AnalysisTemplateSpec> {
         let name = &reference.template_name;
         if reference.cluster_scope {
             self.of_cluster.get(name).map(|template| &template.spec.template)
@@ -37,13 +37,13 @@ impl Templates {
     }
 }
 
-/// Whether the rollout under way has analyses.
+/// Whether the rollout under way has analyses, or experiments, which may have some.
 pub fn is_judged(cell: &Cell) -> bool {
     let rollout = cell.status.as_ref().and_then(|status| status.rollout.as_ref());
     rollout.filter(|rollout| rollout.outcome.is_none()).is_some_and(|rollout| {
         rollout.analysis.is_some()
-            || rollout.steps.iter().any(|step| step.analysis.is_some())
-            || rollout.blue_green_steps.iter().any(|step| step.analysis.is_some())
+            || rollout.steps.iter().any(|step| step.analysis.is_some() || step.experiment.is_some())
+            || rollout.blue_green_steps.iter().any(|step| step.analysis.is_some() || step.experiment.is_some())
     })
 }
 
@@ -82,19 +82,32 @@ impl Planner<'_> {
         }
     }
 
-    fn make_run(&mut self, name: &str, wanted: &Wanted) {
-        let at = self.step_words();
+    /// Whether the traffic flows as the step asks for; says what it waits for when it does not.
+    pub(super) fn may_measure(&mut self) -> bool {
         match self.desired() {
             Some(desired) if self.is_settled(&desired) => {}
-            Some(_) => return self.wait_for_route(),
-            None => return self.wait(reason::NOTHING_HEALTHY, "no target group can take the traffic"),
+            Some(_) => {
+                self.wait_for_route();
+                return false;
+            }
+            None => {
+                self.wait(reason::NOTHING_HEALTHY, "no target group can take the traffic");
+                return false;
+            }
         }
-        if let Some(end) = self.settles_at() {
-            self.wake(end);
-            let text =
-                format!("{at}: waits until the load balancer's data path has the weights, at {end}, then measures");
-            return self.wait_for_person(reason::ROLLING_OUT, text);
+        let Some(end) = self.settles_at() else { return true };
+        self.wake(end);
+        let at = self.step_words();
+        let text = format!("{at}: waits until the load balancer's data path has the weights, at {end}, then measures");
+        self.wait_for_person(reason::ROLLING_OUT, text);
+        false
+    }
+
+    fn make_run(&mut self, name: &str, wanted: &Wanted) {
+        if !self.may_measure() {
+            return;
         }
+        let at = self.step_words();
         match self.new_run(wanted) {
             Ok(spec) => {
                 let rollout = self.moving().map(|rollout| rollout.id.clone()).unwrap_or_default();
@@ -125,6 +138,14 @@ impl Planner<'_> {
                 metric.name
             ));
         }
+        let args = self.resolved_args(&wanted.args)?;
+        let dry_run: Vec<DryRun> =
+            wanted.dry_run.iter().map(|rule| DryRun { metric_name: rule.metric_name.clone() }).collect();
+        run_spec(templates, &args, &dry_run, &[]).map_err(|error| error.to_string())
+    }
+
+    /// Arguments with the fields of the Cell that they name; an error in words.
+    pub(super) fn resolved_args(&self, args: &[AnalysisArg]) -> Result<Vec<Argument>, String> {
         let mut cell = self.observed.cell.clone();
         let version = self.moving().map(|rollout| rollout.version.clone());
         let mut status = self.status.clone();
@@ -134,16 +155,19 @@ impl Planner<'_> {
         let object = serde_json::to_value(&cell).unwrap_or(Value::Null);
         let context =
             IncomingContext { object: &object, stable_hash: &stable, latest_hash: &version.unwrap_or_default() };
-        let args: Vec<IncomingArgument> = wanted.args.iter().map(IncomingArgument::from).collect();
-        let args = incoming_args(&args, context).map_err(|error| error.to_string())?;
-        let dry_run: Vec<DryRun> =
-            wanted.dry_run.iter().map(|rule| DryRun { metric_name: rule.metric_name.clone() }).collect();
-        run_spec(templates, &args, &dry_run, &[]).map_err(|error| error.to_string())
+        let args: Vec<IncomingArgument> = args.iter().map(IncomingArgument::from).collect();
+        incoming_args(&args, context).map_err(|error| error.to_string())
     }
 
-    /// Deletes the oldest runs of earlier rollouts: the last five that passed stay, and the last five that did not.
+    /// Deletes the oldest runs of earlier rollouts: the last five that passed stay, and the last five that did not,
+    /// of AnalysisRuns and of Experiments each.
     pub(super) fn collect_runs(&mut self) {
-        let own = self.observed.runs.iter().filter(|(_, run)| run.is_own);
+        self.collect(false);
+        self.collect(true);
+    }
+
+    fn collect(&mut self, experiments: bool) {
+        let own = self.observed.runs.iter().filter(|(_, run)| run.is_own && run.is_experiment == experiments);
         let past: Vec<PastRun> = own
             .map(|(name, run)| PastRun {
                 name: name.clone(),

@@ -13,7 +13,7 @@ use okra_api::{
 
 use super::{
     analysis::Templates,
-    observed::{DesiredRoute, ObservedCell, ObservedGroup, ObservedPause, ObservedRoute, ObservedRun},
+    observed::{DesiredRoute, ObservedCell, ObservedGroup, ObservedPause, ObservedRoute, ObservedRun, ReplicaSets},
     route_object::{desired_of_alb, desired_of_route},
 };
 use crate::route::Capabilities;
@@ -41,6 +41,8 @@ pub struct Surroundings {
     pub templates: Vec<Arc<AnalysisTemplate>>,
     /// ClusterAnalysisTemplates.
     pub cluster_templates: Vec<Arc<ClusterAnalysisTemplate>>,
+    /// The ReplicaSets that are wanted ([`super::replica_sets_wanted`]).
+    pub replica_sets: ReplicaSets,
     /// What the Cell's router can do; `None`: there is none here.
     pub router: Option<Capabilities>,
 }
@@ -83,6 +85,7 @@ pub fn gather(cell: &Cell, around: &Surroundings) -> Result<ObservedCell, String
             of_namespace: by_name(&around.templates, |template| &template.metadata),
             of_cluster: by_name(&around.cluster_templates, |template| &template.metadata),
         },
+        replica_sets: around.replica_sets.clone(),
         router: around.router.clone(),
     })
 }
@@ -187,25 +190,28 @@ fn observed_pause(pause: &Pause) -> ObservedPause {
 fn observed_runs(around: &Surroundings, uid: &str) -> BTreeMap<String, ObservedRun> {
     let analysis = around.analysis_runs.iter().map(|run| {
         let status = run.status.as_ref().map(|status| (status.phase, status.message.as_str()));
-        (&run.metadata, status)
+        (&run.metadata, status, false)
     });
     let experiments = around.experiments.iter().map(|run| {
         let status = run.status.as_ref().map(|status| (status.phase, status.message.as_str()));
-        (&run.metadata, status)
+        (&run.metadata, status, true)
     });
-    let both = analysis.chain(experiments).filter_map(|(meta, status)| {
+    let both = analysis.chain(experiments).filter_map(|(meta, status, is_experiment)| {
         let is_own = is_controlled_by(meta, uid);
         let is_free = meta.owner_references.as_ref().is_none_or(Vec::is_empty);
-        (is_own || is_free).then(|| (name_of(meta), observed_run(meta, status.unwrap_or_default(), is_own)))
+        (is_own || is_free).then(|| {
+            let run = observed_run(meta, status.unwrap_or_default());
+            (name_of(meta), ObservedRun { is_own, is_experiment, ..run })
+        })
     });
     both.collect()
 }
 
-fn observed_run(meta: &ObjectMeta, (phase, message): (Option<RunPhase>, &str), is_own: bool) -> ObservedRun {
+fn observed_run(meta: &ObjectMeta, (phase, message): (Option<RunPhase>, &str)) -> ObservedRun {
     ObservedRun {
         phase: phase.unwrap_or(RunPhase::Pending),
         message: message.to_owned(),
-        is_own,
         created: meta.creation_timestamp.as_ref().map(|time| time.0),
+        ..ObservedRun::default()
     }
 }

@@ -10,6 +10,7 @@ mod bounds;
 mod check;
 mod conclude;
 mod desired;
+mod experiment;
 mod gather;
 mod grouping;
 mod observed;
@@ -27,10 +28,12 @@ mod tests;
 pub use analysis::{Templates, is_judged};
 pub use check::{Breach, check};
 pub use conclude::refuse;
+pub use experiment::replica_sets_wanted;
 pub use gather::{Surroundings, gather, is_controlled_by};
 pub use grouping::{Grouping, VersionedGroup};
 pub use observed::{
-    DesiredRoute, ObservedCell, ObservedGroup, ObservedPause, ObservedRoute, ObservedRun, RouteGroup, RoutePlace,
+    DesiredRoute, ObservedCell, ObservedGroup, ObservedPause, ObservedRoute, ObservedRun, ReplicaSets,
+    RouteGroup, RoutePlace,
 };
 pub use plan::{Action, Note, Plan, PlanReport, plan};
 pub use route_object::{alb_spec, desired_of_alb, desired_of_route, route_spec};

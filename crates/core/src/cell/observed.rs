@@ -1,8 +1,12 @@
 //! What a Cell's plan is made from. Stale and partial by contract: the plan must be right anyway.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::ReplicaSet;
 use okra_api::{
     BlockedVersion, Cell, PausePhase, RouteOutcome, RouteStatus, RunPhase,
     alb::{ListenerConfig, Stickiness},
@@ -14,6 +18,9 @@ use crate::{
     planted::{Planted, is_planted},
     route::Capabilities,
 };
+
+/// ReplicaSets by name, each as it was read past every cache, or why it could not be read.
+pub type ReplicaSets = BTreeMap<String, Result<Arc<ReplicaSet>, String>>;
 
 /// Everything that the decision needs, read in one place.
 #[derive(Clone, Debug)]
@@ -32,6 +39,9 @@ pub struct ObservedCell {
     pub runs: BTreeMap<String, ObservedRun>,
     /// What its analyses can be made of.
     pub templates: Templates,
+    /// The ReplicaSets that the current experiment step names, by name; an error in words when one could not be read.
+    /// Those that were not asked for are missing.
+    pub replica_sets: ReplicaSets,
     /// What the router can do; `None`: there is no router of that type here.
     pub router: Option<Capabilities>,
 }
@@ -69,6 +79,8 @@ pub struct ObservedRun {
     pub message: String,
     /// Whether the Cell made it, rather than a person.
     pub is_own: bool,
+    /// Whether it is an Experiment.
+    pub is_experiment: bool,
     /// When it was made.
     pub created: Option<Timestamp>,
 }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use okra_api::{
     BlockedVersion, CellStatus,
-    analysis::AnalysisRunSpec,
+    analysis::{AnalysisRunSpec, ExperimentSpec},
     cell_status::{RolloutOutcome, RolloutStatus},
     condition::{self, reason},
     route::RouteHealth,
@@ -65,6 +65,17 @@ pub enum Action {
         /// The step's index; `None`: it runs in the background.
         step: Option<i32>,
     },
+    /// Create an Experiment of this name, owned by the Cell.
+    CreateExperiment {
+        /// Its name.
+        name: String,
+        /// What runs, and what is measured.
+        spec: Box<ExperimentSpec>,
+        /// The rollout's id.
+        rollout: String,
+        /// The step's index.
+        step: i32,
+    },
     /// Ask a run to end.
     TerminateRun {
         /// Its name.
@@ -93,6 +104,7 @@ impl Action {
             | Self::Block(_)
             | Self::Unblock { .. }
             | Self::CreateRun { .. }
+            | Self::CreateExperiment { .. }
             | Self::TerminateRun { .. }
             | Self::DeleteRun { .. } => true,
         }

@@ -169,6 +169,19 @@ impl Store {
         parse(&kind, value)
     }
 
+    /// The named objects of a namespace as they are now, past the cache; why in words for those that cannot be read.
+    pub async fn get_each_live<K: Stored>(
+        &self,
+        namespace: &str,
+        names: BTreeSet<String>,
+    ) -> BTreeMap<String, Result<Arc<K>, String>> {
+        let reads = names.into_iter().map(|name| async move {
+            let read = self.get_live::<K>(&Key::new(namespace, &name)).await;
+            (name, read.map(Arc::new).map_err(|error| error.to_string()))
+        });
+        futures::future::join_all(reads).await.into_iter().collect()
+    }
+
     /// Whether a copy is what the store has, past the cache. `Conflict` when it is not: a copy of the first list of a
     /// process can be older than what the process before it wrote (safety.md S10).
     pub async fn confirm<K: Stored>(&self, copy: &K) -> Result<(), BackendError> {

@@ -17,6 +17,7 @@ mod analyses;
 mod assess;
 mod conditions;
 mod durations;
+mod objects;
 mod observed;
 mod phases;
 mod placeholders;
@@ -26,5 +27,8 @@ mod tests;
 mod validate;
 
 pub use assess::{ExperimentAction, ExperimentPlan, assess_experiment};
+pub use objects::{
+    SCALE_DOWN_DEADLINE_ANNOTATION, analysis_run, replica_set, service, template_from, template_of,
+};
 pub use observed::{Failure, ObservedExperiment, ObservedReplicaSet, ObservedRun};
 pub use validate::{ExperimentFault, validate_experiment};

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::world::{World, pause, set_weight};
 use crate::cell::ObservedRun;
 
-const SETTLE: SignedDuration = SignedDuration::from_secs(10);
+pub const SETTLE: SignedDuration = SignedDuration::from_secs(10);
 
 fn template_ref(name: &str) -> TemplateRef {
     TemplateRef { template_name: name.to_owned(), cluster_scope: false }
@@ -24,19 +24,19 @@ fn measured(templates: &[&str], args: Vec<AnalysisArg>) -> CanaryStep {
     CanaryStep { analysis: Some(AnalysisStep { templates, args, dry_run: Vec::new() }), ..CanaryStep::default() }
 }
 
-fn field(name: &str, path: &str) -> AnalysisArg {
+pub fn field(name: &str, path: &str) -> AnalysisArg {
     let value_from = Some(ArgSource { field_ref: Some(FieldRef { field_path: path.to_owned() }) });
     AnalysisArg { name: name.to_owned(), value: None, value_from }
 }
 
-fn metric(name: &str, more: Value) -> Value {
+pub fn metric(name: &str, more: Value) -> Value {
     let mut metric = json!({"name": name, "provider": {"web": {"url": "http://metrics"}}});
     metric.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     metric
 }
 
 impl World {
-    fn template(&mut self, name: &str, spec: Value) {
+    pub fn template(&mut self, name: &str, spec: Value) {
         let template = AnalysisTemplate::new(name, serde_json::from_value(spec).unwrap());
         self.templates.of_namespace.insert(name.to_owned(), Arc::new(template));
     }

@@ -3,6 +3,7 @@
 mod analysis;
 mod bounds;
 mod bugs;
+mod experiment;
 mod properties;
 mod simulated;
 mod stories;

@@ -15,7 +15,10 @@ use okra_api::{
 };
 
 use crate::{
-    cell::{Action, DesiredRoute, ObservedCell, ObservedGroup, ObservedPause, ObservedRoute, ObservedRun, Plan, plan},
+    cell::{
+        Action, DesiredRoute, ObservedCell, ObservedGroup, ObservedPause, ObservedRoute, ObservedRun, Plan, plan,
+        replica_sets_wanted,
+    },
     route::Capabilities,
     version,
 };
@@ -53,7 +56,10 @@ pub struct World {
     pub runs: BTreeMap<String, ObservedRun>,
     /// What the runs that the Cell made are made of.
     pub made: BTreeMap<String, okra_api::analysis::AnalysisRunSpec>,
+    /// What the Experiments that the Cell made are made of.
+    pub experiments: BTreeMap<String, okra_api::analysis::ExperimentSpec>,
     pub templates: crate::cell::Templates,
+    pub replica_sets: crate::cell::ReplicaSets,
     pub router: Capabilities,
     pub requests: u32,
     pub last: Option<Plan>,
@@ -106,7 +112,9 @@ impl World {
             pauses: BTreeMap::new(),
             runs: BTreeMap::new(),
             made: BTreeMap::new(),
+            experiments: BTreeMap::new(),
             templates: crate::cell::Templates::default(),
+            replica_sets: crate::cell::ReplicaSets::default(),
             router: Capabilities {
                 max_groups: 5,
                 max_weight: 999,
@@ -170,6 +178,14 @@ impl World {
             pauses: self.pauses.clone(),
             runs: self.runs.clone(),
             templates: self.templates.clone(),
+            replica_sets: replica_sets_wanted(&self.cell)
+                .into_iter()
+                .map(|name| {
+                    let missing = || Err(format!("ReplicaSet default/{name} does not exist"));
+                    let set = self.replica_sets.get(&name).cloned().unwrap_or_else(missing);
+                    (name, set)
+                })
+                .collect(),
             router: Some(self.router.clone()),
         }
     }
@@ -231,6 +247,13 @@ impl World {
                 assert!(!self.runs.contains_key(&name), "S16: {name} twice");
                 self.made.insert(name.clone(), *spec);
                 let run = ObservedRun { is_own: true, created: Some(self.now), ..ObservedRun::default() };
+                self.runs.insert(name, run);
+            }
+            Action::CreateExperiment { name, spec, .. } => {
+                assert!(!self.runs.contains_key(&name), "S16: {name} twice");
+                self.experiments.insert(name.clone(), *spec);
+                let created = Some(self.now);
+                let run = ObservedRun { is_own: true, is_experiment: true, created, ..ObservedRun::default() };
                 self.runs.insert(name, run);
             }
             Action::DeleteRun { name } => {

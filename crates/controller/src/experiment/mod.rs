@@ -1,0 +1,218 @@
+//! The controller of Experiments: lets the engine say what is due, and carries it out.
+//!
+//! It waits for nothing: pods, AnalysisRuns and delays are looked at again when a watch or the time says so.
+
+mod apply;
+mod observe;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
+
+use async_trait::async_trait;
+use jiff::SignedDuration;
+use k8s_openapi::api::{apps::v1::ReplicaSet, core::v1::Service};
+use okra_api::{AnalysisRun, AnalysisTemplate, ClusterAnalysisTemplate, Experiment, RunPhase};
+use okra_core::{
+    analysis::{Event, ExperimentPlan, INSTANCE_ID_LABEL, assess_experiment, status_patch},
+    cell::is_controlled_by,
+};
+use okra_provider::{BackendError, Cache, Clock, EventNote, EventSink, Key, Kind, Lookup, Store};
+use serde_json::{Value, json};
+
+use self::observe::Sight;
+use crate::reconciler::{Changed, Next, ReconcileError, Reconciler};
+
+/// How soon it looks again at a watch that has only begun.
+const SYNCING: SignedDuration = SignedDuration::from_millis(250);
+
+/// What the controller of Experiments needs of the world.
+#[derive(Clone)]
+pub struct ExperimentContext {
+    /// Where the objects are.
+    pub store: Store,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Where events go.
+    pub events: Arc<dyn EventSink>,
+    /// Instance id label of the experiments that count; empty: those without the label.
+    pub instance_id: String,
+}
+
+/// The controller of Experiments.
+pub struct ExperimentController {
+    context: ExperimentContext,
+    experiments: Cache<Experiment>,
+    runs: Cache<AnalysisRun>,
+    templates: Cache<AnalysisTemplate>,
+    cluster_templates: Cache<ClusterAnalysisTemplate>,
+    /// Watched from the first experiment on: who has none needs no right to see them.
+    replica_sets: OnceLock<Cache<ReplicaSet>>,
+    /// Watched from the first template with a Service on.
+    services: OnceLock<Cache<Service>>,
+}
+
+impl fmt::Debug for ExperimentController {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExperimentController").finish_non_exhaustive()
+    }
+}
+
+impl ExperimentController {
+    /// A controller; starts the watches of Argo's kinds, within the tokio runtime that it is called in.
+    pub fn new(context: ExperimentContext) -> Self {
+        let store = &context.store;
+        Self {
+            experiments: store.cache(),
+            runs: store.cache(),
+            templates: store.cache(),
+            cluster_templates: store.cache(),
+            replica_sets: OnceLock::new(),
+            services: OnceLock::new(),
+            context,
+        }
+    }
+
+    /// Whether okra carries the experiment out: those of another instance belong to another controller.
+    fn is_ours(&self, experiment: &Experiment) -> bool {
+        let label = experiment.metadata.labels.as_ref().and_then(|labels| labels.get(INSTANCE_ID_LABEL));
+        label.map_or("", String::as_str) == self.context.instance_id
+    }
+
+    async fn look(&self, key: &Key, experiment: &Experiment) -> Result<Next, ReconcileError> {
+        let now = self.context.clock.now();
+        let around = match self.observe(key, experiment).await? {
+            Sight::Clear(around) => around,
+            // Our own write comes back through the watch and wakes the experiment.
+            Sight::Stale => return Ok(Next::IDLE),
+            Sight::Syncing => return Ok(now.checked_add(SYNCING).map_or(Next::IDLE, Next::at)),
+        };
+        let mut plan = assess_experiment(around.observed(key, experiment, &[]), now);
+        let mut failures = Vec::new();
+        for action in &plan.actions {
+            match self.apply(experiment, &around, action).await? {
+                None => {
+                    if let Some(event) = action.event() {
+                        self.tell(key, experiment, event).await;
+                    }
+                }
+                Some(failure) => failures.push(failure),
+            }
+        }
+        if !failures.is_empty() {
+            // What the rest of its actions are, the next look says: it comes at once, since the status changes.
+            plan = assess_experiment(around.observed(key, experiment, &failures), now);
+        }
+        self.write(key, experiment, &plan).await?;
+        for event in plan.events {
+            self.tell(key, experiment, event).await;
+        }
+        Ok(Next { wake_at: plan.wake_at })
+    }
+
+    /// Writes what changed of the status, onto the copy that the plan was made from.
+    async fn write(&self, key: &Key, experiment: &Experiment, plan: &ExperimentPlan) -> Result<(), ReconcileError> {
+        let patch = status_patch(experiment.status.as_ref(), &plan.status)
+            .map_err(|error| BackendError::Invalid { message: format!("failed to write the status: {error}") })?;
+        let Some(Value::Object(mut patch)) = patch else { return Ok(()) };
+        patch.insert("metadata".to_owned(), json!({"resourceVersion": experiment.metadata.resource_version}));
+        self.context.store.merge_patch::<Experiment>(key, &Value::Object(patch)).await?;
+        Ok(())
+    }
+
+    async fn tell(&self, key: &Key, experiment: &Experiment, event: Event) {
+        let Event { warning, reason, message } = event;
+        tracing::info!(object.kind = "Experiment", object.key = %key, reason, "{message}");
+        let uid = experiment.metadata.uid.clone().unwrap_or_default();
+        let (kind, key, action) = (Kind::of::<Experiment>(), key.clone(), "Experiment".to_owned());
+        self.context.events.publish(EventNote { kind, key, uid, warning, reason, action, message }).await;
+    }
+
+    /// An experiment that does not parse can never be run, which is an Error; only a change of it can mend it.
+    async fn refuse(&self, key: &Key, error: &str) -> Result<Next, ReconcileError> {
+        let kind = Kind::of::<Experiment>();
+        let object = match self.context.store.backend().get(&kind, key).await {
+            Err(BackendError::NotFound { .. }) => return Ok(Next::IDLE),
+            object => object?,
+        };
+        let pointer = format!("/metadata/labels/{}", INSTANCE_ID_LABEL.replace('/', "~1"));
+        let label = object.pointer(&pointer).and_then(Value::as_str).unwrap_or_default();
+        let phase = object.pointer("/status/phase").and_then(Value::as_str).unwrap_or_default();
+        if label != self.context.instance_id || !matches!(phase, "" | "Pending" | "Running") {
+            return Ok(Next::IDLE);
+        }
+        let version = object.pointer("/metadata/resourceVersion");
+        let status = json!({"phase": RunPhase::Error, "message": format!("Experiment spec invalid: {error}")});
+        let patch = json!({"metadata": {"resourceVersion": version}, "status": status});
+        self.context.store.backend().merge_patch(&kind, key, &patch).await?;
+        Ok(Next::IDLE)
+    }
+
+    /// Experiments of a namespace for which something holds.
+    fn experiments_where(&self, namespace: &str, holds: impl Fn(&Experiment) -> bool) -> Vec<Key> {
+        let all = self.experiments.list(Some(namespace));
+        all.iter().filter(|experiment| holds(experiment)).map(|experiment| Key::of_typed(&**experiment)).collect()
+    }
+
+    /// The experiment that owns a Service, or knows it: its name says nothing.
+    fn experiments_of_service(&self, key: &Key) -> Vec<Key> {
+        let found = match self.services.get().map(|services| services.get(key)) {
+            Some(Lookup::Found(service)) => Some(service),
+            _ => None,
+        };
+        self.experiments_where(&key.namespace, |experiment| {
+            let uid = experiment.metadata.uid.as_deref().unwrap_or_default();
+            let owns = found.as_ref().is_some_and(|service| is_controlled_by(&service.metadata, uid));
+            let known = experiment.status.iter().flat_map(|status| &status.template_statuses);
+            owns || known.into_iter().any(|template| template.service_name == key.name)
+        })
+    }
+}
+
+/// Whether this is the name of a ReplicaSet or an AnalysisRun of an experiment of that name.
+fn is_child(name: &str, experiment: &str) -> bool {
+    name.strip_prefix(experiment).is_some_and(|rest| rest.starts_with('-'))
+}
+
+#[async_trait]
+impl Reconciler for ExperimentController {
+    fn name(&self) -> &'static str {
+        "experiment"
+    }
+
+    fn watches(&self) -> Vec<Kind> {
+        vec![Kind::of::<Experiment>(), Kind::of::<AnalysisRun>(), Kind::of::<ReplicaSet>(), Kind::of::<Service>()]
+    }
+
+    fn wakes(&self, changed: &Changed) -> Vec<Key> {
+        let key = &changed.key;
+        match &*changed.kind.kind {
+            "Experiment" => vec![key.clone()],
+            "Service" => self.experiments_of_service(key),
+            _ => self.experiments_where(&key.namespace, |experiment| {
+                is_child(&key.name, experiment.metadata.name.as_deref().unwrap_or_default())
+            }),
+        }
+    }
+
+    fn all(&self) -> Vec<Key> {
+        self.experiments.keys()
+    }
+
+    async fn reconcile(&self, key: &Key) -> Result<Next, ReconcileError> {
+        match self.experiments.get(key) {
+            Lookup::Stale | Lookup::Missing => Ok(Next::IDLE),
+            Lookup::Malformed(error) => self.refuse(key, &error).await,
+            Lookup::Found(experiment)
+                if experiment.metadata.deletion_timestamp.is_none() && self.is_ours(&experiment) =>
+            {
+                self.look(key, &experiment).await
+            }
+            Lookup::Found(_) => Ok(Next::IDLE),
+        }
+    }
+}
