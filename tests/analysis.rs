@@ -2,17 +2,12 @@
 //! server, and goes on or takes the traffic back.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests are not seen as tests")]
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
-
 use okra_api::{AnalysisRun, RunPhase, cell_status::RolloutOutcome};
-use okra_testkit::scene::{Scene, V1, V2, WITHIN, weights};
-use parking_lot::Mutex;
-use pretty_assertions::assert_eq;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
-    task::JoinSet,
+use okra_testkit::{
+    MetricServer,
+    scene::{Scene, V1, V2, WITHIN, weights},
 };
+use pretty_assertions::assert_eq;
 
 const OKRAD: &str = env!("CARGO_BIN_EXE_okrad");
 const CELL: &str = "cell1";
@@ -20,74 +15,14 @@ const STEPS: &str = "[{setWeight: 20}, {analysis: {templates: [{templateName: su
                      valueFrom: {fieldRef: {fieldPath: status.desiredVersion}}}]}}, {setWeight: 60}]";
 const SHARES: [u32; 2] = [20, 60];
 
-/// Answers `GET /VERSION` with what was set for the version.
-struct Metrics {
-    address: SocketAddr,
-    rates: Arc<Mutex<BTreeMap<String, String>>>,
-    asked: Arc<Mutex<Vec<String>>>,
-    _tasks: JoinSet<()>,
-}
-
-impl Metrics {
-    async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (rates, asked) = (Arc::<Mutex<BTreeMap<String, String>>>::default(), Arc::<Mutex<Vec<String>>>::default());
-        let mut tasks = JoinSet::new();
-        let (of_rates, of_asked) = (rates.clone(), asked.clone());
-        tasks.spawn(async move {
-            let mut answers = JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
-                answers.spawn(answer(stream, of_rates.clone(), of_asked.clone()));
-            }
-        });
-        Self { address, rates, asked, _tasks: tasks }
-    }
-
-    fn set(&self, version: &str, answer: &str) {
-        self.rates.lock().insert(version.to_owned(), answer.to_owned());
-    }
-
-    /// The template, as somebody has it who used Argo Rollouts before.
-    fn template(&self) -> String {
-        format!(
-            "apiVersion: argoproj.io/v1alpha1\nkind: AnalysisTemplate\nmetadata:\n  name: success-rate\nspec:\n  args:\n  \
-             - name: version\n  metrics:\n  - name: success-rate\n    interval: 1s\n    count: 3\n    successCondition: \
-             result.rate >= 0.95\n    provider:\n      web:\n        url: http://{}/{{{{args.version}}}}\n",
-            self.address
-        )
-    }
-}
-
-async fn answer(mut stream: TcpStream, rates: Arc<Mutex<BTreeMap<String, String>>>, asked: Arc<Mutex<Vec<String>>>) {
-    let mut request = Vec::new();
-    while !request.windows(4).any(|end| end == b"\r\n\r\n") {
-        let mut part = [0; 1024];
-        match stream.read(&mut part).await {
-            Ok(0) | Err(_) => return,
-            Ok(count) => request.extend_from_slice(&part[..count]),
-        }
-    }
-    let request = String::from_utf8_lossy(&request).into_owned();
-    let version = request.split_whitespace().nth(1).unwrap_or_default().trim_start_matches('/').to_owned();
-    let known = rates.lock().get(&version).cloned();
-    asked.lock().push(version);
-    let (status, body) = known.map_or(("404 Not Found", String::new()), |body| ("200 OK", body));
-    let head = format!(
-        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-        body.len()
-    );
-    _ = stream.write_all(format!("{head}{body}").as_bytes()).await;
-}
-
 /// A Cell whose v1 serves, and a metric server for what comes next.
-async fn serving(name: &str) -> (Scene, Metrics) {
-    let metrics = Metrics::start().await;
+async fn serving(name: &str) -> (Scene, MetricServer) {
+    let metrics = MetricServer::start().await;
     let mut scene = Scene::new(OKRAD, name).await;
     scene.more_args = vec!["--metric-egress-allow".to_owned(), "127.0.0.0/8".to_owned()];
     scene.settle = "1s";
     scene.start_okrad();
-    scene.apply(&metrics.template()).await.unwrap();
+    scene.apply(&metrics.template(3)).await.unwrap();
     scene.apply(&scene.cell_manifest(CELL, 1, STEPS)).await.unwrap();
     scene.cluster("web-1-v1", V1).await;
     scene.until_stable(CELL, V1).await;
@@ -109,7 +44,7 @@ async fn a_version_whose_metric_is_good_is_rolled_out() {
     let result = run.status.unwrap().metric_results[0].clone();
     assert_eq!((result.count, result.successful), (3, 3));
     assert_eq!(result.measurements[0].value, r#"{"rate":0.99}"#);
-    assert_eq!(*metrics.asked.lock(), [V2, V2, V2], "each measurement asks once");
+    assert_eq!(metrics.asked(), [V2, V2, V2], "each measurement asks once");
     scene.end(load, CELL, &SHARES).await;
 }
 
@@ -141,18 +76,18 @@ async fn okrad_killed_in_the_middle_of_a_run_neither_loses_nor_doubles_a_measure
     scene.until_stable(CELL, V2).await;
     let run = scene.until_object::<AnalysisRun>("cell1-r2-1-analysis", "is measured", |run| measured(run, 3)).await;
     assert_eq!(run.status.unwrap().metric_results[0].count, 3);
-    let asked = metrics.asked.lock().len();
+    let asked = metrics.asked().len();
     assert!((3..=4).contains(&asked), "{asked}");
     scene.end(load, CELL, &SHARES).await;
 }
 
 #[tokio::test]
 async fn what_the_egress_policy_denies_is_an_error_and_no_pass() {
-    let metrics = Metrics::start().await;
+    let metrics = MetricServer::start().await;
     let mut scene = Scene::new(OKRAD, "judged-denied").await;
     scene.settle = "1s";
     scene.start_okrad();
-    let template = metrics.template().replace("count: 3", "count: 3\n    consecutiveErrorLimit: 0");
+    let template = metrics.template(3).replace("count: 3", "count: 3\n    consecutiveErrorLimit: 0");
     scene.apply(&template).await.unwrap();
     scene.apply(&scene.cell_manifest(CELL, 1, STEPS)).await.unwrap();
     scene.cluster("web-1-v1", V1).await;
@@ -161,7 +96,7 @@ async fn what_the_egress_policy_denies_is_an_error_and_no_pass() {
     let load = scene.load();
     scene.cluster("web-1-v2", V2).await;
     scene.until_outcome(CELL, V2, RolloutOutcome::Failed).await;
-    assert!(metrics.asked.lock().is_empty(), "loopback is not asked unless it is allowed");
+    assert!(metrics.asked().is_empty(), "loopback is not asked unless it is allowed");
     scene.path.settled(WITHIN).await.unwrap();
     scene.end(load, CELL, &SHARES).await;
 }

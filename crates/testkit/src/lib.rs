@@ -7,6 +7,7 @@ pub mod data_path;
 pub mod fault_plan;
 pub mod front;
 pub mod load;
+pub mod metric_server;
 pub mod moto;
 pub mod ports;
 pub mod process;
@@ -14,3 +15,4 @@ pub mod scene;
 pub mod stub;
 
 pub use apiserver::{ApiServer, AuditEvent, shared_api_server};
+pub use metric_server::MetricServer;

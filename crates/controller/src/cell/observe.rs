@@ -40,7 +40,7 @@ impl CellController {
         let rollout = cell.status.as_ref().and_then(|status| status.rollout.as_ref());
         let begun = rollout.and_then(|rollout| rollout.current_step_run.as_ref());
         let is_missing =
-            |name: &String| self.experiments.get(&Key::new(&key.namespace, name)) == Lookup::Missing;
+            |name: &String| !matches!(self.experiments.get(&Key::new(&key.namespace, name)), Lookup::Found(_));
         if wanted.is_empty() || !begun.is_some_and(is_missing) {
             return ReplicaSets::new();
         }

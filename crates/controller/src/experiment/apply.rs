@@ -81,12 +81,7 @@ impl ExperimentController {
     }
 
     /// Creates a ReplicaSet or a Service. One of the name that was made for the same is taken as made.
-    async fn create<K: Stored>(
-        &self,
-        experiment: &Experiment,
-        template: &str,
-        object: &K,
-    ) -> Result<(), BackendError> {
+    async fn create<K: Stored>(&self, experiment: &Experiment, template: &str, object: &K) -> Result<(), BackendError> {
         let taken = match self.context.store.create(object).await {
             Ok(_) => return Ok(()),
             Err(error @ BackendError::AlreadyExists { .. }) => error,

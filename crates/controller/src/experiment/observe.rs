@@ -112,9 +112,7 @@ impl ExperimentController {
                 let base = format!("{}-{}", key.name, analysis.name);
                 let names = (0..).map(|collisions| at(&collision_name(&base, collisions)));
                 // The first one that is not there is the one that would be made.
-                names
-                    .take_while(|name| self.runs.get(name) != Lookup::Missing)
-                    .any(|name| self.runs.is_stale(&name))
+                names.take_while(|name| self.runs.get(name) != Lookup::Missing).any(|name| self.runs.is_stale(&name))
             });
         of_templates || present || of_runs
     }
@@ -230,7 +228,9 @@ fn is_ready<K: Stored>(cache: &Cache<K>) -> Result<bool, ReconcileError> {
         return Ok(true);
     }
     match cache.trouble() {
-        Some(trouble) => Err(BackendError::Unreachable(format!("failed to watch {}: {trouble}", K::plural(&()))).into()),
+        Some(trouble) => {
+            Err(BackendError::Unreachable(format!("failed to watch {}: {trouble}", K::plural(&()))).into())
+        }
         None => Ok(false),
     }
 }

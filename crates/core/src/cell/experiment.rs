@@ -51,7 +51,8 @@ impl Planner<'_> {
         if !self.may_measure() {
             return;
         }
-        let Some((step, rollout)) = self.moving().and_then(|moving| Some((current_step(moving)?.clone(), moving))) else {
+        let Some((step, rollout)) = self.moving().and_then(|moving| Some((current_step(moving)?.clone(), moving)))
+        else {
             return;
         };
         let (rollout, index, at) = (rollout.id.clone(), rollout.current_step_index, self.step_words());
@@ -64,7 +65,7 @@ impl Planner<'_> {
             Err(Missing::NotRead) => {
                 // The step was reached in this very plan; the next one knows them.
                 self.wake_after(SignedDuration::from_secs(1));
-                self.wait_for_person(reason::ROLLING_OUT, format!("{at}: reads what Experiment {name} is made of"));
+                self.wait(reason::ROLLING_OUT, format!("{at}: reads what Experiment {name} is made of"));
             }
             Err(Missing::Because(why)) => {
                 self.wake_after(LOOK_AGAIN);
@@ -127,9 +128,5 @@ impl Planner<'_> {
 
 /// As Go writes it, with one unit.
 fn go_text(duration: SignedDuration) -> String {
-    if duration.subsec_nanos() == 0 {
-        format!("{}s", duration.as_secs())
-    } else {
-        format!("{}ns", duration.as_nanos())
-    }
+    if duration.subsec_nanos() == 0 { format!("{}s", duration.as_secs()) } else { format!("{}ns", duration.as_nanos()) }
 }

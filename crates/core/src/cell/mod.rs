@@ -32,8 +32,8 @@ pub use experiment::replica_sets_wanted;
 pub use gather::{Surroundings, gather, is_controlled_by};
 pub use grouping::{Grouping, VersionedGroup};
 pub use observed::{
-    DesiredRoute, ObservedCell, ObservedGroup, ObservedPause, ObservedRoute, ObservedRun, ReplicaSets,
-    RouteGroup, RoutePlace,
+    DesiredRoute, ObservedCell, ObservedGroup, ObservedPause, ObservedRoute, ObservedRun, ReplicaSets, RouteGroup,
+    RoutePlace,
 };
 pub use plan::{Action, Note, Plan, PlanReport, plan};
 pub use route_object::{alb_spec, desired_of_alb, desired_of_route, route_spec};

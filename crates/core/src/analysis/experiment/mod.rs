@@ -27,8 +27,6 @@ mod tests;
 mod validate;
 
 pub use assess::{ExperimentAction, ExperimentPlan, assess_experiment};
-pub use objects::{
-    SCALE_DOWN_DEADLINE_ANNOTATION, analysis_run, replica_set, service, template_from, template_of,
-};
+pub use objects::{SCALE_DOWN_DEADLINE_ANNOTATION, analysis_run, replica_set, service, template_from, template_of};
 pub use observed::{Failure, ObservedExperiment, ObservedReplicaSet, ObservedRun};
 pub use validate::{ExperimentFault, validate_experiment};

@@ -100,8 +100,7 @@ pub fn template_of(meta: &ObjectMeta) -> Option<&str> {
 impl From<&ReplicaSet> for ObservedReplicaSet {
     fn from(set: &ReplicaSet) -> Self {
         let status = set.status.as_ref();
-        let deadline =
-            set.metadata.annotations.as_ref().and_then(|known| known.get(SCALE_DOWN_DEADLINE_ANNOTATION));
+        let deadline = set.metadata.annotations.as_ref().and_then(|known| known.get(SCALE_DOWN_DEADLINE_ANNOTATION));
         Self {
             name: set.metadata.name.clone().unwrap_or_default(),
             pod_template_hash: hash_label(&set.metadata),

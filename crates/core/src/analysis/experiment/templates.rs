@@ -83,7 +83,11 @@ fn scale(look: &mut Look<'_>, template: &ExperimentTemplate, set: &ObservedRepli
         let delay = scale_down_delay(look.observed.spec);
         let is_delayed = look.before.available_at.is_some() && delay.is_positive();
         match set.scale_down_at {
-            Some(_) if !is_delayed => look.actions.push(ExperimentAction::RemoveScaleDownDeadline { name }),
+            // One change of a ReplicaSet at a time: the next look sees it without, and scales it.
+            Some(_) if !is_delayed => {
+                look.actions.push(ExperimentAction::RemoveScaleDownDeadline { name });
+                return false;
+            }
             None if is_delayed => {
                 let deadline = whole_second(later(look.now, delay));
                 look.actions.push(ExperimentAction::SetScaleDownDeadline { name, deadline });
@@ -96,6 +100,10 @@ fn scale(look: &mut Look<'_>, template: &ExperimentTemplate, set: &ObservedRepli
             }
             _ => {}
         }
+    } else if set.scale_down_at.is_some() {
+        // It begins anew: the deadline of before must not take its pods away at once when it ends again.
+        look.actions.push(ExperimentAction::RemoveScaleDownDeadline { name });
+        return false;
     }
     let (name, from) = (set.name.clone(), set.wanted);
     look.actions.push(ExperimentAction::Scale { template: template.name.clone(), name, from, to: wanted });

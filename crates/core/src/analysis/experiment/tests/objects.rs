@@ -67,7 +67,10 @@ fn table_3_2_2_a_service_has_the_ports_of_the_containers_and_selects_the_hash() 
     let (experiment, mut set) = made();
     let of = |set: &ReplicaSet| serde_json::to_value(service(&experiment, "a", "mine", set)).unwrap();
     let one = of(&set);
-    assert_eq!((&one["metadata"]["name"], &one["metadata"]["ownerReferences"][0]["uid"]), (&json!("mine"), &json!("u-exp")));
+    assert_eq!(
+        (&one["metadata"]["name"], &one["metadata"]["ownerReferences"][0]["uid"]),
+        (&json!("mine"), &json!("u-exp"))
+    );
     assert_eq!(template_of(&serde_json::from_value(one["metadata"].clone()).unwrap()), Some("a"));
     assert_eq!(
         one["spec"],
@@ -124,11 +127,11 @@ fn a_set_is_read_as_it_is() {
     };
     assert_eq!(ObservedReplicaSet::from(&set), fresh);
     set.spec.as_mut().unwrap().replicas = None;
-    set.status =
-        serde_json::from_value(json!({"replicas": 3, "readyReplicas": 2, "availableReplicas": 1})).unwrap();
+    set.status = serde_json::from_value(json!({"replicas": 3, "readyReplicas": 2, "availableReplicas": 1})).unwrap();
     let annotations = set.metadata.annotations.as_mut().unwrap();
     annotations.insert("scale-down-deadline".to_owned(), at(30).to_string());
-    let wanted = ObservedReplicaSet { wanted: 1, replicas: 3, ready: 2, available: 1, scale_down_at: Some(at(30)), ..fresh };
+    let wanted =
+        ObservedReplicaSet { wanted: 1, replicas: 3, ready: 2, available: 1, scale_down_at: Some(at(30)), ..fresh };
     assert_eq!(ObservedReplicaSet::from(&set), wanted);
 }
 

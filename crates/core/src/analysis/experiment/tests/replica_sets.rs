@@ -167,6 +167,35 @@ fn table_3_2_7_the_pods_are_kept_for_a_while() {
 }
 
 #[test]
+fn table_3_2_9_begun_anew_it_keeps_its_pods_for_a_while_again() {
+    let mut world = World::new(json!({"scaleDownDelaySeconds": 30}));
+    world.settle();
+    world.spec.terminate = true;
+    world.settle();
+    world.later(30);
+    world.settle();
+    assert_eq!((world.phase(), world.wanted()), (Some(Successful), vec![0, 0]));
+    world.status = None;
+    world.spec.terminate = false;
+    world.settle();
+    assert_eq!((world.phase(), world.wanted()), (Some(Running), vec![2, 2]));
+    assert_eq!(world.sets["a"].scale_down_at, None);
+    world.later(100);
+    world.spec.terminate = true;
+    assert_eq!((world.settle(), world.wanted()), (Some(at(160)), vec![2, 2]));
+    // Each change of a set is the only one of its look: they are made to the copy that was looked at.
+    let mut world = World::new(json!({"scaleDownDelaySeconds": 0}));
+    world.settle();
+    world.sets.get_mut("a").unwrap().scale_down_at = Some(at(1_000));
+    world.spec.terminate = true;
+    let of_a = |actions: &[ExperimentAction]| {
+        let is_of_a = |action: &&ExperimentAction| format!("{action:?}").contains("\"exp-a\"");
+        actions.iter().filter(is_of_a).count()
+    };
+    assert_eq!((of_a(&world.step().actions), of_a(&world.step().actions)), (1, 1));
+}
+
+#[test]
 fn table_3_2_2_services() {
     let mut world = World::new(json!({"scaleDownDelaySeconds": 0}));
     world.spec.templates[0].service = Some(serde_json::from_value(json!({})).unwrap());
