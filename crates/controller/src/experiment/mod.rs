@@ -205,14 +205,13 @@ impl Reconciler for ExperimentController {
 
     async fn reconcile(&self, key: &Key) -> Result<Next, ReconcileError> {
         match self.experiments.get(key) {
-            Lookup::Stale | Lookup::Missing => Ok(Next::IDLE),
             Lookup::Malformed(error) => self.refuse(key, &error).await,
             Lookup::Found(experiment)
                 if experiment.metadata.deletion_timestamp.is_none() && self.is_ours(&experiment) =>
             {
                 self.look(key, &experiment).await
             }
-            Lookup::Found(_) => Ok(Next::IDLE),
+            Lookup::Found(_) | Lookup::Stale | Lookup::Missing => Ok(Next::IDLE),
         }
     }
 }

@@ -1,5 +1,8 @@
 use k8s_openapi::api::apps::v1::ReplicaSet;
-use okra_api::{Experiment, analysis::ExperimentSpec};
+use okra_api::{
+    Experiment,
+    analysis::{AnalysisRunMetadata, AnalysisRunSpec, ExperimentSpec},
+};
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
 
@@ -102,7 +105,7 @@ fn a_run_has_the_labels_of_the_experiment_and_its_instance() {
         serde_json::from_value(json!({"labels": {"team": "a"}, "annotations": {"why": "b"}})).unwrap();
     let instance = ("argo-rollouts.argoproj.io/controller-instance-id".to_owned(), "okra".to_owned());
     experiment.metadata.labels = Some([instance, ("other".to_owned(), "c".to_owned())].into());
-    let run = serde_json::to_value(analysis_run(&experiment, "exp-an", Default::default())).unwrap();
+    let run = serde_json::to_value(analysis_run(&experiment, "exp-an", AnalysisRunSpec::default())).unwrap();
     assert_eq!(
         run["metadata"]["labels"],
         json!({"argo-rollouts.argoproj.io/controller-instance-id": "okra", "team": "a"})
@@ -110,8 +113,8 @@ fn a_run_has_the_labels_of_the_experiment_and_its_instance() {
     assert_eq!(run["metadata"]["annotations"], json!({"why": "b"}));
     assert_eq!(run["metadata"]["ownerReferences"][0]["uid"], "u-exp");
     experiment.metadata.labels = None;
-    experiment.spec.analysis_run_metadata = Default::default();
-    let run = analysis_run(&experiment, "exp-an", Default::default());
+    experiment.spec.analysis_run_metadata = AnalysisRunMetadata::default();
+    let run = analysis_run(&experiment, "exp-an", AnalysisRunSpec::default());
     assert_eq!((run.metadata.labels, run.metadata.annotations), (None, None));
 }
 
