@@ -19,6 +19,15 @@ pub struct Okra {
 /// The commands of okra.
 #[derive(Debug, clap::Subcommand)]
 pub enum Verb {
+    /// Judge an AnalysisTemplate from a file, without a cluster; the verdict is the exit code.
+    ///
+    /// It measures from here what okrad would measure. Each measurement is printed as it comes: time, metric, phase,
+    /// value, message. Exit code 0: Successful. 1: Failed, or not done within --timeout. 2: the command line or the
+    /// template makes no sense. 4: Inconclusive. 5: Error, it could not be measured. 130: ended by Ctrl-C.
+    ///
+    /// A metric without `count` has no end: it is measured until --timeout, which then ends the run as the end of a
+    /// rollout ends its background analysis, or until Ctrl-C. Jobs need a cluster: use `okra run analysis`.
+    Analyze(Analyze),
     /// Print Okra's CustomResourceDefinitions as YAML, for `kubectl apply -f -`.
     Crd,
     /// Swap small clusters behind the embedded balancer on this machine, under load.
@@ -28,6 +37,27 @@ pub enum Verb {
     /// A command of okractl.
     #[command(flatten)]
     Shared(okra_cli::Verb),
+}
+
+/// The template, its arguments, and the bounds of the run.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Analyze {
+    /// The template and its arguments.
+    #[command(flatten)]
+    pub subject: okra_cli::analyze::Subject,
+    /// End the run after this [default: it ends by itself]
+    #[arg(long, value_parser = duration)]
+    pub timeout: Option<Duration>,
+    /// Let metrics be asked for at these addresses; may be repeated, and wins over everything that is denied.
+    #[arg(long, env = "OKRA_METRIC_EGRESS_ALLOW", hide_env_values = true, value_name = "CIDR", value_delimiter = ',')]
+    pub metric_egress_allow: Vec<String>,
+    /// Let no metrics be asked for at these addresses, besides link-local and metadata addresses; may be repeated. This
+    /// machine is allowed, unlike in okrad: deny 127.0.0.0/8 and ::1 where templates are not yours.
+    #[arg(long, env = "OKRA_METRIC_EGRESS_DENY", hide_env_values = true, value_name = "CIDR", value_delimiter = ',')]
+    pub metric_egress_deny: Vec<String>,
+    /// Endpoint for every AWS service [default: the AWS SDK's own variables].
+    #[arg(long, env = "OKRA_AWS_ENDPOINT_URL", hide_env_values = true, value_name = "URL")]
+    pub aws_endpoint_url: Option<String>,
 }
 
 /// Swap small clusters behind the embedded balancer on this machine, under load.

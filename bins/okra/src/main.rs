@@ -1,5 +1,6 @@
 //! The command line of Okra for CI jobs.
 
+mod analyze;
 mod args;
 mod demo;
 mod sync;
@@ -14,6 +15,7 @@ async fn main() -> std::process::ExitCode {
     let args = Okra::parse();
     let global = args.global.clone();
     okra_cli::run("okra", args.global, Okra::command, async |context: &mut Context| match args.verb {
+        Verb::Analyze(args) => analyze::run(args, context).await,
         Verb::Crd => commands::crd::run(context),
         Verb::Demo(args) => demo::run(args, context).await,
         Verb::Sync(args) => sync::run(args, &global, context).await,

@@ -68,13 +68,15 @@ impl Cidr {
     }
 }
 
+const LOOPBACK: &str = "a loopback address";
+
 /// Denied unless allowed, with the reason that is told.
 const DENIED: &[(Cidr, &str)] = &[
-    (Cidr::v4(127, 0, 0, 0, 8), "a loopback address"),
+    (Cidr::v4(127, 0, 0, 0, 8), LOOPBACK),
     // Linux takes it for this machine.
-    (Cidr::v4(0, 0, 0, 0, 8), "a loopback address"),
-    (Cidr::v6([0, 0, 0, 0, 0, 0, 0, 1], 128), "a loopback address"),
-    (Cidr::v6([0, 0, 0, 0, 0, 0, 0, 0], 128), "a loopback address"),
+    (Cidr::v4(0, 0, 0, 0, 8), LOOPBACK),
+    (Cidr::v6([0, 0, 0, 0, 0, 0, 0, 1], 128), LOOPBACK),
+    (Cidr::v6([0, 0, 0, 0, 0, 0, 0, 0], 128), LOOPBACK),
     (Cidr::v4(169, 254, 0, 0, 16), "a link-local address"),
     (Cidr::v6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10), "a link-local address"),
     // AWS over IPv6, Google Cloud over IPv6, Azure, Alibaba Cloud, Oracle Cloud.
@@ -91,6 +93,7 @@ pub struct EgressPolicy {
     allow: Vec<Cidr>,
     deny: Vec<Cidr>,
     api_server: Vec<IpAddr>,
+    loopback: bool,
 }
 
 /// An address that may not be asked.
@@ -105,7 +108,14 @@ pub struct EgressDenied {
 impl EgressPolicy {
     /// Allowed ranges win over denied ones, and those over what is denied by default.
     pub fn new(allow: Vec<Cidr>, deny: Vec<Cidr>) -> Self {
-        Self { allow, deny, api_server: Vec::new() }
+        Self { allow, deny, api_server: Vec::new(), loopback: false }
+    }
+
+    /// Lets this machine be asked, where whoever writes the template owns it. What is denied by a range stays denied.
+    #[must_use]
+    pub fn with_loopback(mut self) -> Self {
+        self.loopback = true;
+        self
     }
 
     /// Denies the addresses of the API server.
@@ -141,7 +151,8 @@ impl EgressPolicy {
         if self.api_server.contains(&address) {
             return Some("the address of the API server");
         }
-        DENIED.iter().find(|(range, _)| range.contains(address)).map(|(_, reason)| *reason)
+        let denied = DENIED.iter().find(|(range, _)| range.contains(address)).map(|(_, reason)| *reason);
+        denied.filter(|reason| !(self.loopback && *reason == LOOPBACK))
     }
 }
 
@@ -262,6 +273,16 @@ mod tests {
         assert_eq!(check(&policy, "10.2.2.3"), Err("in a range of --metric-egress-deny".to_owned()));
         assert_eq!(check(&policy, "2001:db8::1"), Err("in a range of --metric-egress-deny".to_owned()));
         assert_eq!(check(&policy, "8.8.8.8"), Ok(()));
+    }
+
+    #[test]
+    fn this_machine_is_allowed_where_it_is_said_and_not_denied() {
+        let policy = EgressPolicy::new(Vec::new(), vec!["127.0.0.2".parse().unwrap()]).with_loopback();
+        for allowed in ["127.0.0.1", "::1", "0.0.0.0", "::ffff:127.0.0.1"] {
+            assert_eq!(check(&policy, allowed), Ok(()), "{allowed}");
+        }
+        assert_eq!(check(&policy, "127.0.0.2"), Err("in a range of --metric-egress-deny".to_owned()));
+        assert_eq!(check(&policy, "169.254.169.254"), Err("a link-local address".to_owned()));
     }
 
     #[test]

@@ -14,6 +14,9 @@ pub const ROLLOUT_LABEL: &str = "okra.mumo.co/rollout";
 /// On a child of a rollout: the index of its step.
 pub const STEP_INDEX_LABEL: &str = "okra.mumo.co/step-index";
 
+/// On an AnalysisRun that a person made from the command line: when, in seconds since 1970.
+pub const TIMESTAMP_LABEL: &str = "okra.mumo.co/timestamp";
+
 /// On a target group: `"true"` takes it out of service and keeps it out.
 pub const DRAIN_ANNOTATION: &str = "okra.mumo.co/drain";
 /// On a Cell: a person's request, as JSON (see [`crate::Request`]).

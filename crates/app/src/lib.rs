@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod analysis;
+pub mod analyze;
 mod cell_metrics;
 pub mod clock;
 pub mod controllers;

@@ -75,10 +75,25 @@ pub enum Verb {
     Drain(commands::drain::DrainArgs),
     /// Let a drained target group serve again, once its targets are healthy.
     Undrain(commands::drain::UndrainArgs),
+    /// Find what is wrong with manifests, before they are applied. It needs no cluster.
+    ///
+    /// AnalysisTemplates, ClusterAnalysisTemplates and AnalysisRuns are looked at in depth: fields, Argo's own rules,
+    /// arguments that nobody resolves, conditions that do not fit what the provider gives, limits that are never reached.
+    /// So are the analyses of Cells whose templates are in the same files. Other kinds of okra and Experiments are held
+    /// against their schema; the kinds of others are left alone.
+    ///
+    /// Exit code 0: nothing, or warnings only. 1: errors; with --strict also warnings. 2: a file cannot be read.
+    Lint(commands::lint::Args),
     /// Wait until a Cell is as asked.
     Wait(commands::wait::Args),
     /// End something.
     Cancel(commands::cancel::Args),
+    /// Make an object.
+    Create(commands::create::Args),
+    /// Set what an object says of itself.
+    Update(commands::update::Args),
+    /// Run something, and wait for its verdict if asked to.
+    Run(commands::run::Args),
     /// Print a script that completes commands in a shell.
     Completion(commands::completion::Args),
     /// Print the version of this program.
@@ -130,6 +145,9 @@ pub fn bare_name<'a>(text: &'a str, kinds: &[&str]) -> Result<&'a str, CommandEr
 
 /// How a Cell's kind may be spelled before its name.
 pub const CELL_KINDS: [&str; 2] = ["cell", "cells"];
+
+/// How an AnalysisRun's kind may be spelled before its name.
+pub const RUN_KINDS: [&str; 3] = ["analysisrun", "analysisruns", "ar"];
 
 #[cfg(test)]
 mod tests {

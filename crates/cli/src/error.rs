@@ -2,6 +2,7 @@
 
 use std::{fmt, process::ExitCode};
 
+use okra_api::RunPhase;
 use okra_provider::BackendError;
 
 /// How a command ended. The numbers are public interface.
@@ -16,6 +17,24 @@ pub enum ExitStatus {
     Usage = 2,
     /// A fault of this program.
     Internal = 3,
+    /// The verdict of an analysis is Inconclusive.
+    Inconclusive = 4,
+    /// The verdict of an analysis is Error: it could not be measured.
+    Unmeasured = 5,
+    /// A person ended it: 128 and the number of SIGINT, as shells have it.
+    Interrupted = 130,
+}
+
+impl ExitStatus {
+    /// What tells the verdict of an analysis. One without an end counts as failed.
+    pub fn of_verdict(phase: RunPhase) -> Self {
+        match phase {
+            RunPhase::Successful => Self::Ok,
+            RunPhase::Inconclusive => Self::Inconclusive,
+            RunPhase::Error => Self::Unmeasured,
+            RunPhase::Failed | RunPhase::Pending | RunPhase::Running => Self::Failed,
+        }
+    }
 }
 
 impl From<ExitStatus> for ExitCode {
@@ -132,5 +151,13 @@ mod tests {
         assert_eq!(CommandError::usage("a", "").to_string(), "a");
         assert_eq!(CommandError::usage("a", "b").status() as u8, 2);
         assert_eq!(CommandError::internal("a", "b").status() as u8, 3);
+    }
+
+    #[test]
+    fn only_a_successful_verdict_is_0() {
+        use RunPhase::{Error, Failed, Inconclusive, Pending, Running, Successful};
+        let code = |phase| ExitStatus::of_verdict(phase) as u8;
+        assert_eq!([Successful, Failed, Inconclusive, Error].map(code), [0, 1, 4, 5]);
+        assert_eq!([Pending, Running].map(code), [1, 1]);
     }
 }

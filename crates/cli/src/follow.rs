@@ -1,18 +1,18 @@
-//! Following one Cell as it changes.
+//! Following one object as it changes.
 
 use std::time::Duration;
 
 use futures::{Stream, StreamExt as _, stream};
 use okra_api::Cell;
-use okra_provider::{Key, Kind, Store, WatchEvent};
+use okra_provider::{Key, Kind, Store, Stored, WatchEvent};
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
-/// What is seen of a Cell.
+/// What is seen of an object.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Seen {
+pub enum Seen<K = Cell> {
     /// It is like this now.
-    Now(Box<Cell>),
+    Now(Box<K>),
     /// It is not there, or not any more.
     Gone,
     /// It cannot be seen for the moment; the watch goes on.
@@ -21,15 +21,20 @@ pub enum Seen {
 
 /// A Cell as it is, and then every change, without end.
 pub fn follow(store: &Store, key: &Key) -> impl Stream<Item = Seen> + Send + Unpin + use<> {
+    follow_object::<Cell>(store, key)
+}
+
+/// An object as it is, and then every change, without end.
+pub fn follow_object<K: Stored>(store: &Store, key: &Key) -> impl Stream<Item = Seen<K>> + Send + Unpin + use<K> {
     let wanted = key.clone();
     let namespace = (!key.namespace.is_empty()).then_some(key.namespace.as_str());
-    let events = store.backend().watch(&Kind::of::<Cell>(), namespace);
+    let events = store.backend().watch(&Kind::of::<K>(), namespace);
     let mut listed = None;
     Box::pin(events.flat_map(move |event| stream::iter(seen(event, &wanted, &mut listed))))
 }
 
-/// What an event says of the wanted Cell; `listed` is what the parts of a list that came before it say.
-fn seen(event: WatchEvent, wanted: &Key, listed: &mut Option<Value>) -> Option<Seen> {
+/// What an event says of the wanted object; `listed` is what the parts of a list that came before it say.
+fn seen<K: Stored>(event: WatchEvent, wanted: &Key, listed: &mut Option<Value>) -> Option<Seen<K>> {
     let find = |objects: Vec<Value>| objects.into_iter().find(|object| Key::of(object) == *wanted);
     let before = listed.take();
     match event {
@@ -40,20 +45,20 @@ fn seen(event: WatchEvent, wanted: &Key, listed: &mut Option<Value>) -> Option<S
         WatchEvent::Restarted(objects) => Some(find(objects).or(before).map_or(Seen::Gone, parsed)),
         WatchEvent::Applied(object) => (Key::of(&object) == *wanted).then(|| parsed(object)),
         WatchEvent::Deleted(object) => (Key::of(&object) == *wanted).then_some(Seen::Gone),
-        WatchEvent::Absent => Some(Seen::Trouble("the kind Cell is not served here".to_owned())),
+        WatchEvent::Absent => Some(Seen::Trouble(format!("the kind {} is not served here", K::kind(&())))),
         WatchEvent::Interrupted(why) => Some(Seen::Trouble(why)),
     }
 }
 
-fn parsed(object: Value) -> Seen {
+fn parsed<K: Stored>(object: Value) -> Seen<K> {
     match serde_json::from_value(object) {
-        Ok(cell) => Seen::Now(Box::new(cell)),
-        Err(error) => Seen::Trouble(format!("the Cell cannot be read: {error}")),
+        Ok(object) => Seen::Now(Box::new(object)),
+        Err(error) => Seen::Trouble(format!("the {} cannot be read: {error}", K::kind(&()))),
     }
 }
 
 /// What comes next, or `None` when nothing does until the deadline.
-pub async fn next_until(seen: &mut (impl Stream<Item = Seen> + Unpin), deadline: Instant) -> Option<Seen> {
+pub async fn next_until<S: Stream + Unpin>(seen: &mut S, deadline: Instant) -> Option<S::Item> {
     timeout_at(deadline, seen.next()).await.ok().flatten()
 }
 

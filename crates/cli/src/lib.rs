@@ -3,11 +3,15 @@
 //! `okractl` and `okra` parse their own command line and hand the verb to [`run`]. Everything that is printed goes
 //! through [`Printer`]; everything that fails is a [`CommandError`].
 
+pub mod analysis_run;
+pub mod analyze;
 pub mod args;
 pub mod commands;
 pub mod context;
 pub mod error;
 pub mod follow;
+pub mod lint;
+pub mod manifests;
 pub mod observe;
 pub mod printer;
 pub mod render;

@@ -39,6 +39,7 @@ pub struct Program {
     tree: Tree,
     natures: Vec<Nature>,
     environment: Environment,
+    gives: Nature,
 }
 
 impl Program {
@@ -57,8 +58,18 @@ impl Program {
     pub fn compile_in(source: &str, shape: &Shape, environment: Environment) -> Result<Self, CompileError> {
         let mut tree = crate::parser::parse(source)?;
         let natures = crate::check::check(&mut tree, shape, environment)?;
+        let gives = natures.get(tree.root as usize).cloned().unwrap_or_default();
         crate::fold::optimise(&mut tree, &natures)?;
-        Ok(Self { tree, natures, environment })
+        Ok(Self { tree, natures, environment, gives })
+    }
+
+    /// The Go type of what it gives, as far as it is known before there is a result; none where anything may come.
+    pub fn gives(&self) -> Option<String> {
+        match &self.gives {
+            nature if nature.nil => Some("<nil>".to_owned()),
+            nature if nature.is_unknown() => None,
+            nature => Some(nature.to_string()),
+        }
     }
 
     /// Evaluates it over a result of the shape that it was compiled against.

@@ -5,5 +5,5 @@ pub mod conformance;
 pub mod directory;
 pub mod kubernetes;
 
-pub use directory::{DirectoryBackend, DirectoryLeadership, DirectoryOptions, Problem};
+pub use directory::{DirectoryBackend, DirectoryLeadership, DirectoryOptions, Fault, ManifestRules, Problem};
 pub use kubernetes::{KubernetesBackend, KubernetesEvents};

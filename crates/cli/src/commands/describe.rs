@@ -2,7 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use okra_api::{
-    AWSApplicationLoadBalancerConfig, AWSTargetGroup, Cell, Pause, Route, TargetGroup, VersionBlocklist,
+    AWSApplicationLoadBalancerConfig, AWSTargetGroup, AnalysisRun, Cell, Pause, Route, TargetGroup, VersionBlocklist,
     condition::Condition,
 };
 use okra_provider::{Key, Stored};
@@ -38,6 +38,7 @@ pub async fn run(args: Args, context: &mut Context) -> Result<ExitStatus, Comman
         KindName::Route => describe::<Route>(kind, &args.name, context).await,
         KindName::Pause => describe::<Pause>(kind, &args.name, context).await,
         KindName::Vbl => describe::<VersionBlocklist>(kind, &args.name, context).await,
+        KindName::Analysisrun => describe::<AnalysisRun>(kind, &args.name, context).await,
     }
 }
 

@@ -2,18 +2,20 @@
 
 use clap::ValueEnum;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use okra_api::{AWSApplicationLoadBalancerConfig, AWSTargetGroup, Cell, Pause, Route, TargetGroup, VersionBlocklist};
+use okra_api::{
+    AWSApplicationLoadBalancerConfig, AWSTargetGroup, AnalysisRun, Cell, Pause, Route, TargetGroup, VersionBlocklist,
+};
 use okra_provider::{Key, Stored};
 use serde_json::Value;
 
 use crate::{
-    args::bare_name,
+    args::{RUN_KINDS, bare_name},
     context::{Context, get, list, route_status},
     error::{CommandError, ExitStatus},
     printer::{Output, to_value},
     render::{
-        ListView, RouteRow, aws_place, cell_rows, pause_rows, place, render_cell, route_rows, target_group_rows,
-        vbl_rows,
+        ListView, RouteRow, aws_place, cell_rows, pause_rows, place, render_cell, render_run, route_rows, run_rows,
+        target_group_rows, vbl_rows,
     },
     selector::Selector,
 };
@@ -60,6 +62,9 @@ pub enum KindName {
     /// Version blocklists.
     #[value(aliases = ["versionblocklist", "versionblocklists"])]
     Vbl,
+    /// Runs of Argo's AnalysisTemplates.
+    #[value(aliases = ["analysisruns", "ar"])]
+    Analysisrun,
 }
 
 impl KindName {
@@ -73,6 +78,7 @@ impl KindName {
             Self::Route => &["route", "routes"],
             Self::Pause => &["pause", "pauses"],
             Self::Vbl => &["vbl", "versionblocklist", "versionblocklists"],
+            Self::Analysisrun => &RUN_KINDS,
         }
     }
 
@@ -86,6 +92,7 @@ impl KindName {
             Self::Route => "route.okra.mumo.co",
             Self::Pause => "pause.okra.mumo.co",
             Self::Vbl => "versionblocklist.okra.mumo.co",
+            Self::Analysisrun => "analysisrun.argoproj.io",
         }
     }
 }
@@ -123,6 +130,7 @@ pub async fn run(args: Args, context: &mut Context) -> Result<ExitStatus, Comman
         }
         KindName::Pause => show(&args, context, |pauses: &[Pause], view| pause_rows(pauses, view)).await,
         KindName::Vbl => show(&args, context, |lists: &[VersionBlocklist], view| vbl_rows(lists, view)).await,
+        KindName::Analysisrun => runs(&args, context).await,
     }
 }
 
@@ -135,6 +143,20 @@ async fn cells(args: &Args, context: &mut Context) -> Result<ExitStatus, Command
     let session = context.session().await?;
     let route = route_status(&session.store, &cell).await?;
     let page = render_cell(&cell, route.as_ref(), context.now(), context.printer.style());
+    context.printer.result(&page)?;
+    Ok(ExitStatus::Ok)
+}
+
+/// One AnalysisRun is a page with its measurements, more are a table.
+async fn runs(args: &Args, context: &mut Context) -> Result<ExitStatus, CommandError> {
+    let (Some(name), false) = (&args.name, context.printer.output().is_for_programs()) else {
+        return show(args, context, |runs: &[AnalysisRun], view| run_rows(runs, view)).await;
+    };
+    let session = context.session().await?;
+    let key = Key::new(&session.namespace, bare_name(name, &RUN_KINDS)?);
+    let run: AnalysisRun = get(&session.store, &key).await?;
+    let wide = context.printer.output() == Output::Wide;
+    let page = render_run(&run, wide, context.now(), context.printer.style());
     context.printer.result(&page)?;
     Ok(ExitStatus::Ok)
 }

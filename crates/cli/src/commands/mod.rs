@@ -4,18 +4,22 @@ pub mod abort;
 pub mod cancel;
 pub mod completion;
 pub mod crd;
+pub mod create;
 pub mod describe;
 pub mod drain;
 pub mod explain;
 pub mod get;
 pub mod history;
+pub mod lint;
 pub mod pause;
 pub mod plan;
 pub mod promote;
 pub mod resume;
 pub mod retry;
+pub mod run;
 pub mod unblock;
 pub mod undo;
+pub mod update;
 pub mod version;
 pub mod wait;
 pub mod watch;
@@ -44,12 +48,18 @@ pub async fn run(verb: Verb, context: &mut Context) -> Result<ExitStatus, Comman
         Verb::Unblock(args) => unblock::run(args, context).await,
         Verb::Drain(args) => drain::drain(args, context).await,
         Verb::Undrain(args) => drain::undrain(args, context).await,
+        Verb::Lint(args) => lint::run(&args, context),
         Verb::Wait(args) => wait::run(args, context).await,
         Verb::Cancel(args) => cancel::run(args, context).await,
+        Verb::Create(args) => create::run(args, context).await,
+        Verb::Update(args) => update::run(args, context).await,
+        Verb::Run(args) => run::run(args, context).await,
         Verb::Completion(args) => completion::run(args, context),
         Verb::Version => version::run(context),
     }
 }
 
+#[cfg(test)]
+mod analysis_tests;
 #[cfg(test)]
 mod tests;

@@ -48,20 +48,20 @@ impl Write for Shared {
     }
 }
 
-struct World {
+pub(super) struct World {
     backend: Arc<MemoryBackend>,
-    session: Session,
+    pub(super) session: Session,
 }
 
-struct Ran {
-    status: ExitStatus,
-    out: String,
-    err: String,
+pub(super) struct Ran {
+    pub(super) status: ExitStatus,
+    pub(super) out: String,
+    pub(super) err: String,
 }
 
 impl World {
     /// The Cell, its target groups web-1 to web-4, and nobody who answers.
-    async fn with(cell: Cell) -> Self {
+    pub(super) async fn with(cell: Cell) -> Self {
         let backend = Arc::new(MemoryBackend::new(Arc::new(FixedClock::default()), Arc::new(SeededEntropy::new(1))));
         let session = Session::new(backend.clone(), "shop", "alice");
         let status = cell.status.clone();
@@ -81,7 +81,7 @@ impl World {
         Self { backend, session }
     }
 
-    async fn run(&self, line: &str) -> Ran {
+    pub(super) async fn run(&self, line: &str) -> Ran {
         let args = Okractl::try_parse_from(line.split(' ')).unwrap();
         let (out, err) = (Shared::default(), Shared::default());
         let printer =

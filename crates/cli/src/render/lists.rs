@@ -30,7 +30,7 @@ pub struct ListView<'a> {
 }
 
 impl ListView<'_> {
-    fn table(self, mut head: Vec<Column>, rows: Vec<(&ObjectMeta, Vec<Text>)>) -> Vec<String> {
+    pub(super) fn table(self, mut head: Vec<Column>, rows: Vec<(&ObjectMeta, Vec<Text>)>) -> Vec<String> {
         head.insert(0, Column::left("NAME"));
         head.push(Column::left("AGE"));
         if self.namespaces {
@@ -216,7 +216,7 @@ pub fn history_rows(cell: &Cell, now: Timestamp, style: &Style) -> Vec<String> {
     if rows.is_empty() { Vec::new() } else { columns(&head, &rows, style) }
 }
 
-fn shortened(text: &str, most: usize) -> String {
+pub(super) fn shortened(text: &str, most: usize) -> String {
     if text.chars().count() <= most {
         return text.to_owned();
     }

@@ -1,5 +1,6 @@
 //! Text for people. Everything here is a pure function of objects, the time and a style.
 
+mod analysis_run;
 mod cell;
 mod columns;
 mod describe;
@@ -9,6 +10,7 @@ mod steps;
 mod time;
 mod versions;
 
+pub use analysis_run::{measurement_line, render_run, run_paint, run_rows};
 pub use cell::render_cell;
 pub use columns::{Column, Text, columns};
 pub use describe::{render_conditions, render_explanation};

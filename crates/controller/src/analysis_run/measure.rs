@@ -18,7 +18,7 @@ use okra_provider::{
 const LONGEST: Duration = Duration::from_mins(10);
 
 /// What a provider needs to know for a measurement.
-pub(super) fn request(run: &AnalysisRun, take: &Take) -> MetricRequest {
+pub fn request(run: &AnalysisRun, take: &Take) -> MetricRequest {
     MetricRequest {
         taken: i64::from(take.number),
         secrets: take.secrets().map(SecretText::new).collect(),
@@ -27,7 +27,7 @@ pub(super) fn request(run: &AnalysisRun, take: &Take) -> MetricRequest {
 }
 
 /// What a provider needs to know of a metric beside its measurements.
-pub(super) fn plain_request(run: &AnalysisRun, metric: &Metric) -> MetricRequest {
+pub fn plain_request(run: &AnalysisRun, metric: &Metric) -> MetricRequest {
     let meta = &run.metadata;
     // Times of objects have whole seconds: the run was made within the one that they name.
     let made = meta.creation_timestamp.as_ref().and_then(|time| time.0.checked_add(SignedDuration::from_secs(1)).ok());
@@ -47,7 +47,7 @@ pub(super) fn plain_request(run: &AnalysisRun, metric: &Metric) -> MetricRequest
 }
 
 /// Takes a measurement. It ends: by its own deadline, at the latest by ours.
-pub(super) async fn measure(
+pub async fn measure(
     provider: Arc<dyn MetricProvider>,
     clock: Arc<dyn Clock>,
     request: MetricRequest,

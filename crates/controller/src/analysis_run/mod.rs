@@ -4,7 +4,7 @@
 //! metrics nor anything else; when it is over, the run is woken.
 
 mod flights;
-mod measure;
+pub mod measure;
 
 #[cfg(test)]
 mod tests;

@@ -65,7 +65,7 @@ pub use new_run::{
 pub use placeholder::PlaceholderError;
 pub use report::report;
 pub use retention::Trimmed;
-pub use rules::RuleError;
+pub use rules::{RuleError, rule_means};
 pub use status_patch::status_patch;
 pub use step_check::{StepError, validate_step};
 pub use substitute::{SubstituteError, resolve_metric};

@@ -37,7 +37,7 @@ fn matched<'a, T: Copy>(
     let mut found = BTreeMap::new();
     for (index, (pattern, value)) in rules.enumerate() {
         let names: Vec<&String> =
-            metrics.iter().map(|metric| &metric.name).filter(|name| is_found(pattern, name)).collect();
+            metrics.iter().map(|metric| &metric.name).filter(|name| rule_means(pattern, name)).collect();
         if names.is_empty() {
             return Err(RuleError { field, index });
         }
@@ -46,9 +46,10 @@ fn matched<'a, T: Copy>(
     Ok(found)
 }
 
-/// Go's `regexp.MatchString`: anywhere in the name. A pattern that is no regular expression, such as `*`, is found
-/// nowhere. The condition language has the same patterns, within a budget.
-fn is_found(pattern: &str, name: &str) -> bool {
+/// Whether a dry-run rule or a rule of retention means a metric: Go's `regexp.MatchString`, anywhere in the name. A
+/// pattern that is no regular expression, such as `*`, is found nowhere. The condition language has the same patterns,
+/// within a budget.
+pub fn rule_means(pattern: &str, name: &str) -> bool {
     let texts = Value::json(&json!([name, pattern]));
     holds("result[0] matches result[1]", &texts, Timestamp::UNIX_EPOCH, Budget::default()).unwrap_or(false)
 }

@@ -9,6 +9,7 @@ mod leadership;
 mod manifests;
 mod merge;
 mod records;
+mod rules;
 mod schema;
 
 use std::{
@@ -27,6 +28,8 @@ use tokio::sync::mpsc;
 
 use self::engine::Engine;
 pub use self::leadership::{DirectoryLeadership, LeadershipError};
+pub use self::rules::ManifestRules;
+pub use self::schema::Fault;
 
 /// How long one call may take, the waiting for other calls included.
 const DEADLINE: Duration = Duration::from_secs(15);

@@ -10,6 +10,27 @@ use serde_json::{Map, Value, json};
 const MAX_FAULTS: usize = 8;
 const MAX_WORDS: usize = 300;
 
+/// Something that the API server would refuse, or drop without a word.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The field, as people write it: `spec.steps[2].setWeight`; empty for the object itself.
+    pub field: String,
+    /// What is wrong.
+    pub words: String,
+    /// Of an unknown field: those that are known in its place.
+    pub known: Vec<String>,
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if !self.field.is_empty() {
+            write!(f, "{}: ", self.field)?;
+        }
+        f.write_str(&self.words)?;
+        if self.known.is_empty() { Ok(()) } else { write!(f, "; known here: {}", self.known.join(", ")) }
+    }
+}
+
 /// The schema of a kind.
 pub(super) struct Schema {
     /// As the CRD has it.
@@ -38,17 +59,12 @@ impl Schema {
 
     /// The object with the defaults filled in, or what is wrong with it: `field: fault`, several joined by `; `.
     /// `old` is the object that it replaces, for rules like `self == oldSelf`.
-    pub(super) fn admit(&self, mut object: Value, old: Option<&Value>) -> Result<Value, String> {
-        prune_nulls(&self.structural, &mut object);
-        let object = kube_cel::apply_defaults(&self.structural, &object);
-        let mut faults: Vec<String> =
-            self.validator.iter_errors(&object).flat_map(|error| self.faults(&error)).collect();
-        if faults.is_empty() {
-            faults = self.broken_rules(&object, old);
-        }
+    pub(super) fn admit(&self, object: Value, old: Option<&Value>) -> Result<Value, String> {
+        let (object, faults) = self.judge(object, old);
         if faults.is_empty() {
             return Ok(object);
         }
+        let mut faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
         faults.dedup();
         let more = faults.len().saturating_sub(MAX_FAULTS);
         faults.truncate(MAX_FAULTS);
@@ -58,26 +74,36 @@ impl Schema {
         Err(faults.join("; "))
     }
 
-    fn broken_rules(&self, object: &Value, old: Option<&Value>) -> Vec<String> {
+    /// The object with the defaults filled in, and all that is wrong with it.
+    pub(super) fn judge(&self, mut object: Value, old: Option<&Value>) -> (Value, Vec<Fault>) {
+        prune_nulls(&self.structural, &mut object);
+        let object = kube_cel::apply_defaults(&self.structural, &object);
+        let mut faults: Vec<Fault> =
+            self.validator.iter_errors(&object).flat_map(|error| self.faults(&error)).collect();
+        if faults.is_empty() {
+            faults = self.broken_rules(&object, old);
+        }
+        (object, faults)
+    }
+
+    fn broken_rules(&self, object: &Value, old: Option<&Value>) -> Vec<Fault> {
         // A validator holds no state but the functions of the language; one per call keeps it off other threads.
         let outcome = kube_cel::Validator::new().validate_compiled(&self.rules, object, old);
         let broken = outcome.err().map(kube_cel::ValidationErrors::into_vec).unwrap_or_default();
-        broken.into_iter().map(|error| fault(&error.field_path, &error.message)).collect()
+        // A rule with a function that is not known here (`type`) says nothing; the planner judges the field again.
+        let known = broken.into_iter().filter(|error| error.kind != kube_cel::ErrorKind::UnsupportedReference);
+        known.map(|error| fault(&error.field_path, &error.message)).collect()
     }
 
-    fn faults(&self, error: &ValidationError<'_>) -> Vec<String> {
+    fn faults(&self, error: &ValidationError<'_>) -> Vec<Fault> {
         let pointer = error.instance_path().as_str();
         let path = dotted(pointer);
         let child = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
         match error.kind() {
             ValidationErrorKind::AdditionalProperties { unexpected } => {
                 let known = self.known_fields(pointer);
-                let words = if known.is_empty() {
-                    "unknown field".to_owned()
-                } else {
-                    format!("unknown field; known here: {}", known.join(", "))
-                };
-                unexpected.iter().map(|name| fault(&child(name), &words)).collect()
+                let unknown = |name: &String| Fault { known: known.clone(), ..fault(&child(name), "unknown field") };
+                unexpected.iter().map(unknown).collect()
             }
             ValidationErrorKind::Required { property } => {
                 vec![fault(&child(property.as_str().unwrap_or_default()), "is required")]
@@ -101,10 +127,8 @@ impl Schema {
     }
 }
 
-fn fault(path: &str, words: &str) -> String {
-    let words =
-        if words.chars().count() > MAX_WORDS { words.chars().take(MAX_WORDS).collect() } else { words.to_owned() };
-    if path.is_empty() { words } else { format!("{path}: {words}") }
+fn fault(path: &str, words: &str) -> Fault {
+    Fault { field: path.to_owned(), words: words.chars().take(MAX_WORDS).collect(), known: Vec::new() }
 }
 
 /// `/spec/steps/2/setWeight` as people write it: `spec.steps[2].setWeight`.

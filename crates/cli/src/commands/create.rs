@@ -1,0 +1,86 @@
+//! `create analysisrun`: a run of a template.
+
+use okra_api::AnalysisRun;
+use okra_provider::Key;
+
+use crate::{
+    analysis_run::NewRun,
+    args::{RUN_KINDS, bare_name},
+    context::Context,
+    error::{CommandError, ExitStatus},
+    printer::{Output, to_value, yaml},
+};
+
+/// Make an object.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+/// What can be made.
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// Make an AnalysisRun of an AnalysisTemplate. okrad runs it; `run analysis --wait` also waits for its verdict.
+    #[command(visible_alias = "analysis")]
+    Analysisrun(Run),
+}
+
+/// The run.
+#[derive(Debug, clap::Args)]
+struct Run {
+    /// Its name. Default: the template's, and five characters.
+    name: Option<String>,
+    /// Its name, as a flag.
+    #[arg(long = "name", id = "named", value_name = "NAME", conflicts_with = "name")]
+    named: Option<String>,
+    /// What it is made of.
+    #[command(flatten)]
+    new: NewRun,
+}
+
+/// Makes it.
+pub async fn run(args: Args, context: &mut Context) -> Result<ExitStatus, CommandError> {
+    let What::Analysisrun(Run { name, named, new }) = args.what;
+    let name = name.or(named);
+    let name = name.as_deref().map(|name| bare_name(name, &RUN_KINDS)).transpose()?;
+    let made = make(name, &new, context).await?;
+    if !new.dry_run {
+        tell(&made, "created", context)?;
+    }
+    Ok(ExitStatus::Ok)
+}
+
+/// Makes the run; in a dry run prints it only.
+pub async fn make(name: Option<&str>, new: &NewRun, context: &mut Context) -> Result<AnalysisRun, CommandError> {
+    let run = new.build(name, context).await?;
+    if new.dry_run {
+        print(&run, context)?;
+        return Ok(run);
+    }
+    let session = context.session().await?;
+    let created = session.store.create(&run).await;
+    created
+        .map_err(|error| CommandError::store(format!("failed to create AnalysisRun {}", Key::of_typed(&run)), &error))
+}
+
+/// Prints the run as YAML, or in the form for programs that was asked for.
+pub fn print(run: &AnalysisRun, context: &mut Context) -> Result<(), CommandError> {
+    let value = to_value(run)?;
+    match context.printer.output() {
+        Output::Table | Output::Wide => context.printer.result(&yaml(&value)?),
+        _ => context.printer.value(&value, &resource(run)),
+    }
+}
+
+/// Tells what became of the run: in a word, or as the whole object.
+pub fn tell(run: &AnalysisRun, what: &str, context: &mut Context) -> Result<(), CommandError> {
+    if context.printer.output().is_for_programs() {
+        return context.printer.value(&to_value(run)?, &resource(run));
+    }
+    context.printer.result(&format!("{} {what}", resource(run)))
+}
+
+fn resource(run: &AnalysisRun) -> String {
+    format!("analysisrun.argoproj.io/{}", run.metadata.name.as_deref().unwrap_or_default())
+}
