@@ -1,6 +1,6 @@
 //! A table for each kind of finding: what is written, where it is found, and in which words.
 
-use std::sync::LazyLock;
+use std::{path::Path, sync::LazyLock};
 
 use okra_store::ManifestRules;
 use pretty_assertions::assert_eq;
@@ -446,4 +446,20 @@ fn names_are_near_within_two_letters() {
     assert_eq!(distance("Address", "adress"), 1);
     assert_eq!(nearest("sucessCondition", ["failureCondition", "successCondition"]), Some("successCondition"));
     assert_eq!(nearest("retries", ["url", "method"]), None);
+}
+
+/// What the documentation tells people to copy.
+#[test]
+fn templates_of_the_documentation_are_without_findings() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+    let mut templates = 0;
+    for page in ["concepts/analysis.md", "guides/prometheus.md", "guides/datadog.md", "guides/cloudwatch.md"] {
+        let text = std::fs::read_to_string(docs.join(page)).unwrap();
+        let blocks = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+        for block in blocks.filter(|block| block.contains("kind: AnalysisTemplate")) {
+            assert_eq!(told(&found(vec![serde_saphyr::from_str(block).unwrap()])), Vec::<String>::new(), "{page}");
+            templates += 1;
+        }
+    }
+    assert_eq!(templates, 4);
 }
