@@ -198,7 +198,13 @@ async fn a_fleet_that_asks_the_same_is_one_question() {
     let providers = Bench::default().providers();
     let mut request = request(json!({"web": {"url": server.uri()}}));
     request.fresh_since = Some(now());
-    let asked = (0..100).map(|_| providers.run(&request, now()));
+    let of_run = |run: i32| {
+        let mut request = request.clone();
+        request.run.uid = run.to_string();
+        request
+    };
+    let requests: Vec<_> = (0..100).map(of_run).collect();
+    let asked = requests.iter().map(|request| providers.run(request, now()));
     assert!(futures::future::join_all(asked).await.iter().all(Result::is_ok));
     assert_eq!(got(&server).await.len(), 1);
 }
