@@ -183,8 +183,8 @@ impl schemars::JsonSchema for CountOrPercent {
             "x-kubernetes-int-or-string": true,
             "anyOf": [{"type": "integer"}, {"type": "string"}],
             "x-kubernetes-validations": [{
-                "rule": "type(self) == int ? (self >= 0 && self <= 1000) : (size(string(self)) <= 5 && \
-                         string(self).matches('^([0-9]{1,3}|[0-9]{1,2}%|100%)$'))",
+                "rule": "size(string(self)) <= 5 && \
+                         string(self).matches('^([0-9]{1,3}|1000|[0-9]{1,2}%|100%)$')",
                 "message": "must be a count from 0 to 1000, or a percentage from 0% to 100%"
             }],
         })

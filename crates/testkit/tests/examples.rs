@@ -24,7 +24,11 @@ fn root() -> PathBuf {
 
 async fn server() -> &'static ApiServer {
     let server = shared_api_server().await;
-    INSTALLED.get_or_init(|| server.apply_crds(root().join("config/crd"))).await;
+    let install = || async {
+        server.apply_crds(root().join("config/crd")).await;
+        server.apply_crds(root().join("config/crd-argo")).await;
+    };
+    INSTALLED.get_or_init(install).await;
     server
 }
 

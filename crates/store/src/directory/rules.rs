@@ -80,16 +80,21 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_that_cannot_be_evaluated_here_refuses_nothing() {
-        let cell = |floor: &str| {
+    fn the_rules_of_a_count_or_percentage_are_evaluated() {
+        let cell = |floor: Value| {
             json!({"apiVersion": "okra.mumo.co/v1alpha1", "kind": "Cell", "metadata": {"name": "web"}, "spec": {
-                "ingress": {"type": "Local", "local": {"listener": "web",
+                "ingress": {"type": "Local", "local": {"listen": "127.0.0.1:8080",
                             "targetGroupSelector": {"matchLabels": {"role": "web"}}}},
                 "replicas": 1, "minHealthyTargets": floor,
             }})
         };
-        let told = faults(&cell("80%")).unwrap();
-        assert!(!told.iter().any(|fault| fault.contains("minHealthyTargets")), "{told:?}");
+        let is_faulty = |floor| faults(&cell(floor)).unwrap().iter().any(|fault| fault.contains("minHealthyTargets"));
+        for good in [json!("80%"), json!("100%"), json!(2), json!(1000), json!("3")] {
+            assert!(!is_faulty(good.clone()), "{good}");
+        }
+        for bad in [json!("120%"), json!(-1), json!(1001), json!("many")] {
+            assert!(is_faulty(bad.clone()), "{bad}");
+        }
     }
 
     #[test]

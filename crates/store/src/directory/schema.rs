@@ -90,9 +90,7 @@ impl Schema {
         // A validator holds no state but the functions of the language; one per call keeps it off other threads.
         let outcome = kube_cel::Validator::new().validate_compiled(&self.rules, object, old);
         let broken = outcome.err().map(kube_cel::ValidationErrors::into_vec).unwrap_or_default();
-        // A rule with a function that is not known here (`type`) says nothing; the planner judges the field again.
-        let known = broken.into_iter().filter(|error| error.kind != kube_cel::ErrorKind::UnsupportedReference);
-        known.map(|error| fault(&error.field_path, &error.message)).collect()
+        broken.into_iter().map(|error| fault(&error.field_path, &error.message)).collect()
     }
 
     fn faults(&self, error: &ValidationError<'_>) -> Vec<Fault> {
