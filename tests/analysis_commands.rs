@@ -7,42 +7,17 @@
     reason = "helpers of tests are not seen as tests"
 )]
 
-use std::{
-    io::{Read as _, Write as _},
-    net::{SocketAddr, TcpListener},
-    path::Path,
-    time::Duration,
-};
+use std::path::Path;
 
 use okra_api::{AnalysisRun, RunPhase, analysis::AnalysisRunStatus};
-use okra_testkit::scene::{Scene, WITHIN};
+use okra_testkit::{
+    MetricServer,
+    scene::{Scene, WITHIN},
+};
 use pretty_assertions::assert_eq;
 use serde_json::Value;
 
 const OKRAD: &str = env!("CARGO_BIN_EXE_okrad");
-
-/// Answers `GET /GOODNESS` with that number, as long as the test's process lives.
-fn metrics() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        for mut stream in listener.incoming().map_while(Result::ok) {
-            std::thread::spawn(move || {
-                let (mut head, mut byte) = (Vec::new(), [0]);
-                stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-                while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|read| read == 1) {
-                    head.push(byte[0]);
-                }
-                let head = String::from_utf8_lossy(&head).into_owned();
-                let body = head.split_whitespace().nth(1).unwrap_or_default().trim_start_matches('/').to_owned();
-                let length = body.len();
-                let _gone =
-                    write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
-            });
-        }
-    });
-    address
-}
 
 struct Ran {
     code: Option<i32>,
@@ -65,7 +40,11 @@ async fn okra(scene: &Scene, args: &[&str]) -> Ran {
 }
 
 /// An okrad, and a template in the cluster that measures what argument `goodness` says.
-async fn scene(name: &str) -> Scene {
+async fn scene(name: &str) -> (Scene, MetricServer) {
+    let metrics = MetricServer::start().await;
+    for goodness in ["0.31", "0.99", "1"] {
+        metrics.set(goodness, goodness);
+    }
     let mut scene = Scene::new(OKRAD, name).await;
     scene.more_args = vec!["--metric-egress-allow".to_owned(), "127.0.0.0/8".to_owned()];
     scene.start_okrad();
@@ -74,15 +53,15 @@ async fn scene(name: &str) -> Scene {
          goodness\n  - name: every\n    value: 1s\n  metrics:\n  - name: rate\n    interval: '{{{{args.every}}}}'\n    count: \
          2\n    successCondition: result >= 0.95\n    provider:\n      web:\n        url: \
          http://{}/{{{{args.goodness}}}}\n",
-        metrics()
+        metrics.address
     );
     scene.apply(&template).await.unwrap();
-    scene
+    (scene, metrics)
 }
 
 #[tokio::test]
 async fn a_run_is_made_measured_and_judged() {
-    let scene = scene("run-analysis").await;
+    let (scene, _metrics) = scene("run-analysis").await;
     let line = ["run", "analysis", "good", "--template-name", "rate", "--args", "goodness=0.99", "--wait"];
     let ran = okra(&scene, &line).await;
     assert_eq!((ran.code, ran.out.as_str()), (Some(0), "analysisrun.argoproj.io/good is Successful\n"), "{}", ran.err);
@@ -109,7 +88,7 @@ async fn a_run_is_made_measured_and_judged() {
 
 #[tokio::test]
 async fn a_verdict_by_hand_ends_a_run_that_is_being_measured() {
-    let scene = scene("update-analysis").await;
+    let (scene, _metrics) = scene("update-analysis").await;
     let create =
         ["create", "analysisrun", "slow", "--template-name", "rate", "--args", "goodness=1", "--args", "every=1h"];
     let ran = okra(&scene, &[&create[..], &["--dry-run"]].concat()).await;

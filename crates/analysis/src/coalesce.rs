@@ -42,16 +42,7 @@ pub(crate) struct Flights {
 
 impl Flights {
     /// The answer to a request: that of an identical one, or what sending it gives.
-    pub(crate) async fn join(
-        &self,
-        request: &MetricRequest,
-        now: Timestamp,
-        send: BoxFuture<'static, Outcome>,
-    ) -> Outcome {
-        self.find_or_send(request, now, send).await
-    }
-
-    fn find_or_send(
+    pub(crate) fn join(
         &self,
         request: &MetricRequest,
         now: Timestamp,
@@ -203,12 +194,12 @@ mod tests {
     #[tokio::test]
     async fn one_who_leaves_does_not_take_the_answer_along() {
         let bench = Bench::default();
-        let first = bench.flights.find_or_send(
+        let first = bench.flights.join(
             &request("a", Some(0)),
             at(0),
             async { Ok(Reading::Sample(Sample::new(1.0.into(), "1"))) }.boxed(),
         );
-        let second = bench.flights.find_or_send(&request("a", Some(0)), at(1), async { unreachable!() }.boxed());
+        let second = bench.flights.join(&request("a", Some(0)), at(1), async { unreachable!() }.boxed());
         drop(first);
         assert!(second.await.is_ok());
     }
@@ -218,7 +209,7 @@ mod tests {
         let flights = Flights::default();
         for index in 0..MAX_KEPT + 10 {
             let send = async { Err(MetricError::new("never asked")) }.boxed();
-            drop(flights.find_or_send(&request(&index.to_string(), Some(0)), at(0), send));
+            drop(flights.join(&request(&index.to_string(), Some(0)), at(0), send));
         }
         assert_eq!(flights.known.lock().len(), MAX_KEPT);
     }

@@ -13,6 +13,7 @@ use okra_provider::{Key, Store};
 use uuid::Uuid;
 
 use crate::{
+    args::{RUN_KINDS, bare_name},
     context::{Context, get},
     error::CommandError,
 };
@@ -44,6 +45,23 @@ pub struct NewRun {
     /// Print the AnalysisRun as YAML, and make none.
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// What a new run is called.
+#[derive(Clone, Debug, Args)]
+pub struct RunName {
+    /// The run's name. Default: the template's, and five characters.
+    name: Option<String>,
+    /// The run's name, as a flag.
+    #[arg(long = "name", id = "named", value_name = "NAME", conflicts_with = "name")]
+    named: Option<String>,
+}
+
+impl RunName {
+    /// The name, if one was given.
+    pub fn get(&self) -> Result<Option<&str>, CommandError> {
+        self.name.as_ref().or(self.named.as_ref()).map(|name| bare_name(name, &RUN_KINDS)).transpose()
+    }
 }
 
 /// The kinds of templates.

@@ -4,6 +4,7 @@
 //! replaces just that piece.
 
 pub mod analysis_run;
+mod argo;
 pub mod cell;
 pub mod experiment;
 pub mod malformed;

@@ -1,6 +1,6 @@
 //! S3: the share of a group rises only when its health, as okra last read it, reaches its floor.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::Findings;
 use crate::case::Case;
@@ -14,11 +14,10 @@ pub(crate) fn raised_groups_are_healthy(case: &Case<'_>, findings: &mut Findings
     let mut track = Track::default();
     let mut read: BTreeMap<&str, &GroupHealth> = BTreeMap::new();
     let mut registered: BTreeMap<&str, u32> = BTreeMap::new();
-    let mut seen: BTreeSet<&str> = BTreeSet::new();
     for (position, entry) in case.record.entries.iter().enumerate() {
         let call = match &entry.event {
             Event::Health(health) => {
-                if !seen.contains(health.target_group.as_str()) {
+                if !read.contains_key(health.target_group.as_str()) {
                     registered.insert(&health.target_group, health.total);
                 }
                 continue;
@@ -30,7 +29,6 @@ pub(crate) fn raised_groups_are_healthy(case: &Case<'_>, findings: &mut Findings
             read.insert(&health.target_group, health);
             // What okra saw counts, not what has become of it since.
             registered.insert(&health.target_group, health.total);
-            seen.insert(&health.target_group);
         }
         if let Some(wanted) = rules.wanted(call) {
             let texts = match &call.before {

@@ -4,8 +4,7 @@ use okra_api::AnalysisRun;
 use okra_provider::Key;
 
 use crate::{
-    analysis_run::NewRun,
-    args::{RUN_KINDS, bare_name},
+    analysis_run::{NewRun, RunName},
     context::Context,
     error::{CommandError, ExitStatus},
     printer::{Output, to_value, yaml},
@@ -29,11 +28,8 @@ enum What {
 /// The run.
 #[derive(Debug, clap::Args)]
 struct Run {
-    /// Its name. Default: the template's, and five characters.
-    name: Option<String>,
-    /// Its name, as a flag.
-    #[arg(long = "name", id = "named", value_name = "NAME", conflicts_with = "name")]
-    named: Option<String>,
+    #[command(flatten)]
+    name: RunName,
     /// What it is made of.
     #[command(flatten)]
     new: NewRun,
@@ -41,10 +37,8 @@ struct Run {
 
 /// Makes it.
 pub async fn run(args: Args, context: &mut Context) -> Result<ExitStatus, CommandError> {
-    let What::Analysisrun(Run { name, named, new }) = args.what;
-    let name = name.or(named);
-    let name = name.as_deref().map(|name| bare_name(name, &RUN_KINDS)).transpose()?;
-    let made = make(name, &new, context).await?;
+    let What::Analysisrun(Run { name, new }) = args.what;
+    let made = make(name.get()?, &new, context).await?;
     if !new.dry_run {
         tell(&made, "created", context)?;
     }

@@ -10,8 +10,8 @@ use okra_provider::Key;
 
 use super::create::{make, tell};
 use crate::{
-    analysis_run::NewRun,
-    args::{RUN_KINDS, bare_name, duration},
+    analysis_run::{NewRun, RunName},
+    args::duration,
     context::Context,
     error::{CommandError, ExitStatus},
     follow::{Seen, deadline, follow_object, next_until},
@@ -38,11 +38,8 @@ enum What {
 
 #[derive(Debug, clap::Args)]
 struct Run {
-    /// The run's name. Default: the template's, and five characters.
-    name: Option<String>,
-    /// The run's name, as a flag.
-    #[arg(long = "name", id = "named", value_name = "NAME", conflicts_with = "name")]
-    named: Option<String>,
+    #[command(flatten)]
+    name: RunName,
     /// What it is made of.
     #[command(flatten)]
     new: NewRun,
@@ -56,10 +53,8 @@ struct Run {
 
 /// Runs it.
 pub async fn run(args: Args, context: &mut Context) -> Result<ExitStatus, CommandError> {
-    let What::Analysis(Run { name, named, new, wait, timeout }) = args.what;
-    let name = name.or(named);
-    let name = name.as_deref().map(|name| bare_name(name, &RUN_KINDS)).transpose()?;
-    let made = make(name, &new, context).await?;
+    let What::Analysis(Run { name, new, wait, timeout }) = args.what;
+    let made = make(name.get()?, &new, context).await?;
     if new.dry_run {
         return Ok(ExitStatus::Ok);
     }

@@ -13,16 +13,14 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use async_trait::async_trait;
 use okra_api::{AnalysisRun, RunPhase};
-use okra_core::analysis::{
-    self, Event, INSTANCE_ID_LABEL, NoData, Observed, Plan, Secrets as Resolved, missing_key, secret_keys, status_patch,
-};
-use okra_provider::{
-    BackendError, Cache, Clock, EventNote, EventSink, Key, Kind, Lookup, MetricProvider, Store, metric::Secrets,
-};
-use serde_json::{Value, json};
+use okra_core::analysis::{self, Event, NoData, Observed, Plan, Secrets as Resolved, missing_key, secret_keys};
+use okra_provider::{Cache, Clock, EventNote, EventSink, Key, Kind, Lookup, MetricProvider, Store, metric::Secrets};
 
 use self::flights::Flights;
-use crate::reconciler::{Changed, Next, ReconcileError, Reconciler};
+use crate::{
+    argo,
+    reconciler::{Changed, Next, ReconcileError, Reconciler},
+};
 
 /// What the controller of AnalysisRuns needs of the world.
 #[derive(Clone)]
@@ -58,12 +56,6 @@ impl AnalysisRunController {
     /// A controller; starts the watch of AnalysisRuns, within the tokio runtime that it is called in.
     pub fn new(context: AnalysisRunContext) -> Self {
         Self { runs: context.store.cache(), flights: Flights::new(), context }
-    }
-
-    /// Whether okra carries the run out: runs of another instance belong to another controller.
-    fn is_ours(&self, run: &AnalysisRun) -> bool {
-        let label = run.metadata.labels.as_ref().and_then(|labels| labels.get(INSTANCE_ID_LABEL));
-        label.map_or("", String::as_str) == self.context.instance_id
     }
 
     /// The Secrets that the run names, read anew in each pass as Argo does.
@@ -109,7 +101,7 @@ impl AnalysisRunController {
             self.context.store.delete(run).await?;
             return Ok(Next::IDLE);
         }
-        self.write(key, run, &plan).await?;
+        argo::write_status(&self.context.store, run, run.status.as_ref(), &plan.status).await?;
         let written = sight.landed.iter().map(|taken| taken.take.name.as_str());
         self.flights.forget(key, written.chain(plan.abandon.iter().map(String::as_str)));
         let Plan { status, take, wake_at, events, trimmed, .. } = plan;
@@ -127,16 +119,6 @@ impl AnalysisRunController {
             self.flights.forget_run(key);
         }
         Ok(Next { wake_at })
-    }
-
-    /// Writes what changed of the status, onto the copy that the plan was made from.
-    async fn write(&self, key: &Key, run: &AnalysisRun, plan: &Plan) -> Result<(), ReconcileError> {
-        let patch = status_patch(run.status.as_ref(), &plan.status)
-            .map_err(|error| BackendError::Invalid { message: format!("failed to write the status: {error}") })?;
-        let Some(Value::Object(mut patch)) = patch else { return Ok(()) };
-        patch.insert("metadata".to_owned(), json!({"resourceVersion": run.metadata.resource_version}));
-        self.context.store.merge_patch::<AnalysisRun>(key, &Value::Object(patch)).await?;
-        Ok(())
     }
 
     fn begin(&self, key: &Key, uid: &str, run: &AnalysisRun, take: analysis::Take) {
@@ -163,26 +145,6 @@ impl AnalysisRunController {
             tracing::warn!(run = %request.run.name, metric = %request.name, %error, "Old measurements stay");
         }
     }
-
-    /// A run that does not parse can never be measured, which is an Error; only a change of it can mend it.
-    async fn refuse(&self, key: &Key, error: &str) -> Result<Next, ReconcileError> {
-        let kind = Kind::of::<AnalysisRun>();
-        let object = match self.context.store.backend().get(&kind, key).await {
-            Err(BackendError::NotFound { .. }) => return Ok(Next::IDLE),
-            object => object?,
-        };
-        let pointer = format!("/metadata/labels/{}", INSTANCE_ID_LABEL.replace('/', "~1"));
-        let label = object.pointer(&pointer).and_then(Value::as_str).unwrap_or_default();
-        let phase = object.pointer("/status/phase").and_then(Value::as_str).unwrap_or_default();
-        if label != self.context.instance_id || !matches!(phase, "" | "Pending" | "Running") {
-            return Ok(Next::IDLE);
-        }
-        let version = object.pointer("/metadata/resourceVersion");
-        let status = json!({"phase": RunPhase::Error, "message": format!("Analysis spec invalid: {error}")});
-        let patch = json!({"metadata": {"resourceVersion": version}, "status": status});
-        self.context.store.backend().merge_patch(&kind, key, &patch).await?;
-        Ok(Next::IDLE)
-    }
 }
 
 #[async_trait]
@@ -204,10 +166,14 @@ impl Reconciler for AnalysisRunController {
     }
 
     async fn reconcile(&self, key: &Key) -> Result<Next, ReconcileError> {
+        let is_ours = |run: &AnalysisRun| argo::is_ours(&run.metadata, &self.context.instance_id);
         match self.runs.get(key) {
             Lookup::Stale => Ok(Next::IDLE),
-            Lookup::Malformed(error) => self.refuse(key, &error).await,
-            Lookup::Found(run) if run.metadata.deletion_timestamp.is_none() && self.is_ours(&run) => {
+            Lookup::Malformed(error) => {
+                let message = format!("Analysis spec invalid: {error}");
+                argo::refuse::<AnalysisRun>(&self.context.store, key, &self.context.instance_id, &message).await
+            }
+            Lookup::Found(run) if run.metadata.deletion_timestamp.is_none() && is_ours(&run) => {
                 self.look(key, &run).await
             }
             Lookup::Found(_) | Lookup::Missing => {

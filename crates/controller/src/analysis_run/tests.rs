@@ -1,13 +1,15 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
+use okra_core::analysis::INSTANCE_ID_LABEL;
 use okra_provider::{
-    Backend as _, Clock as _, MetricError, MetricRequest, Namespaces, Reading, SecretText,
+    Backend as _, BackendError, Clock as _, MetricError, MetricRequest, Namespaces, Reading, SecretText,
     metric::{OpenMeasurement, Sample},
     testing::{FixedClock, MemoryBackend, RecordingEvents, SeededEntropy},
 };
 use parking_lot::Mutex;
 use pretty_assertions::assert_eq;
+use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use super::*;

@@ -16,16 +16,18 @@ use std::{
 use async_trait::async_trait;
 use jiff::SignedDuration;
 use k8s_openapi::api::{apps::v1::ReplicaSet, core::v1::Service};
-use okra_api::{AnalysisRun, AnalysisTemplate, ClusterAnalysisTemplate, Experiment, RunPhase};
+use okra_api::{AnalysisRun, AnalysisTemplate, ClusterAnalysisTemplate, Experiment};
 use okra_core::{
-    analysis::{Event, ExperimentPlan, INSTANCE_ID_LABEL, assess_experiment, status_patch},
+    analysis::{Event, assess_experiment},
     cell::is_controlled_by,
 };
-use okra_provider::{BackendError, Cache, Clock, EventNote, EventSink, Key, Kind, Lookup, Store};
-use serde_json::{Value, json};
+use okra_provider::{Cache, Clock, EventNote, EventSink, Key, Kind, Lookup, Store};
 
 use self::observe::Sight;
-use crate::reconciler::{Changed, Next, ReconcileError, Reconciler};
+use crate::{
+    argo,
+    reconciler::{Changed, Next, ReconcileError, Reconciler},
+};
 
 /// How soon it looks again at a watch that has only begun.
 const SYNCING: SignedDuration = SignedDuration::from_millis(250);
@@ -77,12 +79,6 @@ impl ExperimentController {
         }
     }
 
-    /// Whether okra carries the experiment out: those of another instance belong to another controller.
-    fn is_ours(&self, experiment: &Experiment) -> bool {
-        let label = experiment.metadata.labels.as_ref().and_then(|labels| labels.get(INSTANCE_ID_LABEL));
-        label.map_or("", String::as_str) == self.context.instance_id
-    }
-
     async fn look(&self, key: &Key, experiment: &Experiment) -> Result<Next, ReconcileError> {
         let now = self.context.clock.now();
         let around = match self.observe(key, experiment).await? {
@@ -107,21 +103,11 @@ impl ExperimentController {
             // What the rest of its actions are, the next look says: it comes at once, since the status changes.
             plan = assess_experiment(around.observed(key, experiment, &failures), now);
         }
-        self.write(key, experiment, &plan).await?;
+        argo::write_status(&self.context.store, experiment, experiment.status.as_ref(), &plan.status).await?;
         for event in plan.events {
             self.tell(key, experiment, event).await;
         }
         Ok(Next { wake_at: plan.wake_at })
-    }
-
-    /// Writes what changed of the status, onto the copy that the plan was made from.
-    async fn write(&self, key: &Key, experiment: &Experiment, plan: &ExperimentPlan) -> Result<(), ReconcileError> {
-        let patch = status_patch(experiment.status.as_ref(), &plan.status)
-            .map_err(|error| BackendError::Invalid { message: format!("failed to write the status: {error}") })?;
-        let Some(Value::Object(mut patch)) = patch else { return Ok(()) };
-        patch.insert("metadata".to_owned(), json!({"resourceVersion": experiment.metadata.resource_version}));
-        self.context.store.merge_patch::<Experiment>(key, &Value::Object(patch)).await?;
-        Ok(())
     }
 
     async fn tell(&self, key: &Key, experiment: &Experiment, event: Event) {
@@ -130,26 +116,6 @@ impl ExperimentController {
         let uid = experiment.metadata.uid.clone().unwrap_or_default();
         let (kind, key, action) = (Kind::of::<Experiment>(), key.clone(), "Experiment".to_owned());
         self.context.events.publish(EventNote { kind, key, uid, warning, reason, action, message }).await;
-    }
-
-    /// An experiment that does not parse can never be run, which is an Error; only a change of it can mend it.
-    async fn refuse(&self, key: &Key, error: &str) -> Result<Next, ReconcileError> {
-        let kind = Kind::of::<Experiment>();
-        let object = match self.context.store.backend().get(&kind, key).await {
-            Err(BackendError::NotFound { .. }) => return Ok(Next::IDLE),
-            object => object?,
-        };
-        let pointer = format!("/metadata/labels/{}", INSTANCE_ID_LABEL.replace('/', "~1"));
-        let label = object.pointer(&pointer).and_then(Value::as_str).unwrap_or_default();
-        let phase = object.pointer("/status/phase").and_then(Value::as_str).unwrap_or_default();
-        if label != self.context.instance_id || !matches!(phase, "" | "Pending" | "Running") {
-            return Ok(Next::IDLE);
-        }
-        let version = object.pointer("/metadata/resourceVersion");
-        let status = json!({"phase": RunPhase::Error, "message": format!("Experiment spec invalid: {error}")});
-        let patch = json!({"metadata": {"resourceVersion": version}, "status": status});
-        self.context.store.backend().merge_patch(&kind, key, &patch).await?;
-        Ok(Next::IDLE)
     }
 
     /// Experiments of a namespace for which something holds.
@@ -204,11 +170,13 @@ impl Reconciler for ExperimentController {
     }
 
     async fn reconcile(&self, key: &Key) -> Result<Next, ReconcileError> {
+        let is_ours = |experiment: &Experiment| argo::is_ours(&experiment.metadata, &self.context.instance_id);
         match self.experiments.get(key) {
-            Lookup::Malformed(error) => self.refuse(key, &error).await,
-            Lookup::Found(experiment)
-                if experiment.metadata.deletion_timestamp.is_none() && self.is_ours(&experiment) =>
-            {
+            Lookup::Malformed(error) => {
+                let message = format!("Experiment spec invalid: {error}");
+                argo::refuse::<Experiment>(&self.context.store, key, &self.context.instance_id, &message).await
+            }
+            Lookup::Found(experiment) if experiment.metadata.deletion_timestamp.is_none() && is_ours(&experiment) => {
                 self.look(key, &experiment).await
             }
             Lookup::Found(_) | Lookup::Stale | Lookup::Missing => Ok(Next::IDLE),

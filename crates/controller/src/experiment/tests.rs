@@ -4,12 +4,17 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use okra_api::analysis::{ExperimentStatus, TemplatePhase};
+use okra_api::{
+    RunPhase,
+    analysis::{ExperimentStatus, TemplatePhase},
+};
+use okra_core::analysis::INSTANCE_ID_LABEL;
 use okra_provider::{
-    Backend as _, Clock as _, Namespaces, Stored,
+    Backend as _, BackendError, Clock as _, Namespaces, Stored,
     testing::{CallVerb, Fault, FixedClock, MemoryBackend, RecordingEvents, SeededEntropy},
 };
 use pretty_assertions::assert_eq;
+use serde_json::{Value, json};
 
 use super::*;
 
