@@ -220,11 +220,11 @@ mod tests {
     use pretty_assertions::assert_eq;
 
     use super::*;
-    use crate::demo::cluster::Cluster;
+    use crate::demo::cluster::{Cluster, Quality};
 
     #[tokio::test]
     async fn every_request_is_accounted_for() {
-        let cluster = Cluster::start("web-1", "v1").await.unwrap();
+        let cluster = Cluster::start("web-1", "v1", Quality::Good).await.unwrap();
         let address: SocketAddr = cluster.url().trim_start_matches("http://").parse().unwrap();
         let load = Load::start(address, 500).unwrap();
         let deadline = Instant::now() + Duration::from_secs(20);

@@ -10,7 +10,42 @@ pub(super) const CELL: &str = "web";
 /// Namespace of everything: none is written into the files.
 pub(super) const NAMESPACE: &str = "default";
 
-/// The Cell: 20 %, a pause, 50 %, a pause, then all.
+/// Path of the health checks.
+pub(super) const HEALTH_PATH: &str = "/healthz";
+
+/// So many requests have to be counted before a version is judged.
+pub(super) const ENOUGH: u64 = 20;
+
+/// The part of the requests that has to succeed.
+pub(super) const GOOD: f64 = 0.95;
+
+/// What judges a version: the part of its requests that the balancer saw succeed.
+pub(super) fn analysis_template(counters: SocketAddr) -> String {
+    format!(
+        "\
+# How a new version is judged, once a second: Argo Rollouts' own kind, unmodified.
+apiVersion: argoproj.io/v1alpha1
+kind: AnalysisTemplate
+metadata:
+  name: success-rate
+spec:
+  args:
+  - name: version
+  metrics:
+  - name: success-rate
+    interval: 1s
+    successCondition: result.requests >= {ENOUGH} && result.successRate >= {GOOD}
+    failureCondition: result.requests >= {ENOUGH} && result.successRate < {GOOD}
+    # Fewer requests say nothing: neither condition holds, and it is measured again.
+    inconclusiveLimit: 30
+    provider:
+      web:
+        url: http://{counters}/versions/{{{{args.version}}}}
+"
+    )
+}
+
+/// The Cell: 20 %, a pause, 50 %, a pause, then all, and an analysis beside all that.
 pub(super) fn cell(listen: SocketAddr, pause: Duration) -> String {
     let millis = pause.as_millis();
     let pause = if millis.is_multiple_of(1000) { format!("{}s", millis / 1000) } else { format!("{millis}ms") };
@@ -32,6 +67,15 @@ spec:
           role: web
   updateStrategy:
     canary:
+      analysis:
+        startingStep: 1
+        templates:
+        - templateName: success-rate
+        args:
+        - name: version
+          valueFrom:
+            fieldRef:
+              fieldPath: status.desiredVersion
       steps:
       - setWeight: 20
       - pause: {{duration: {pause}}}
@@ -46,7 +90,7 @@ pub(super) fn target_groups(clusters: &[Cluster]) -> String {
     let mut text = String::new();
     for cluster in clusters {
         let separator = if text.is_empty() { "" } else { "---\n" };
-        let (name, url, number) = (&cluster.name, cluster.url(), cluster.version.trim_start_matches('v'));
+        let (name, url, version) = (&cluster.name, cluster.url(), cluster.label());
         let _written = write!(
             text,
             "\
@@ -56,11 +100,11 @@ metadata:
   name: {name}
   labels:
     role: web
-    okra.mumo.co/version: {number}.0.0
+    okra.mumo.co/version: {version}
 spec:
   endpoint:
     url: {url}
-    healthPath: /healthz
+    healthPath: {HEALTH_PATH}
 "
         );
     }

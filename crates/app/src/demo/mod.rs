@@ -4,9 +4,9 @@
 //! objects are those of okrad on a directory store.
 
 mod cluster;
+mod counters;
 mod load;
 mod manifests;
-mod person;
 mod port;
 mod screen;
 mod sight;
@@ -27,9 +27,10 @@ use tracing_subscriber::EnvFilter;
 
 use self::story::Story;
 pub use self::{
+    counters::Measured,
     load::{Account, Tally},
     screen::Screen,
-    story::Summary,
+    story::{Summary, TakenBack},
 };
 use crate::signals;
 
@@ -62,8 +63,9 @@ impl From<anyhow::Error> for Failure {
     }
 }
 
-/// Plays the demo until its end, or until SIGINT or SIGTERM. Fails when a request failed, when something took longer
-/// than it should, and when it was stopped before the end; the folder with the log is kept then.
+/// Plays the demo until its end, or until SIGINT or SIGTERM. Fails when a request failed that no bad version answered,
+/// when something took longer than it should, and when it was stopped before the end; the folder with the log is kept
+/// then.
 pub async fn run(options: Options, screen: &mut Screen) -> Result<Summary, Failure> {
     let signals = signals::listen().context("failed to listen for signals")?;
     let made = tempfile::Builder::new().prefix("okra-demo-").tempdir();

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use okra_api::{
-    Cell, Route, RouteOutcome,
+    AnalysisRun, Cell, Route, RouteOutcome,
     cell_status::{CellPhase, CellStatus, RolloutOutcome, RolloutStatus},
     condition::{self, TRAFFIC_VERIFIED},
     step::CanaryStep,
@@ -18,6 +18,8 @@ pub(super) struct Sight {
     pub(super) cell: Option<Arc<Cell>>,
     /// Its route object.
     pub(super) route: Option<Arc<Route>>,
+    /// The AnalysisRun of the last rollout.
+    pub(super) run: Option<Arc<AnalysisRun>>,
     /// Share of each version in percent, by the balancer's own table.
     pub(super) shares: BTreeMap<String, i32>,
     /// The requests.
@@ -27,12 +29,35 @@ pub(super) struct Sight {
 }
 
 impl Sight {
+    /// The last value that was measured, in percent, of a rollout under way.
+    fn measured(&self) -> Option<f64> {
+        self.rollout().filter(|rollout| rollout.finished_at.is_none())?;
+        let measurement = self.run.as_ref()?.status.as_ref()?.metric_results.first()?.measurements.last()?;
+        let value: serde_json::Value = serde_json::from_str(&measurement.value).ok()?;
+        value.get("successRate")?.as_f64().map(|rate| rate * 100.0)
+    }
+
     fn status(&self) -> Option<&CellStatus> {
         self.cell.as_ref()?.status.as_ref()
     }
 
     fn rollout(&self) -> Option<&RolloutStatus> {
         self.status()?.rollout.as_ref()
+    }
+
+    /// Why the last rollout ended as it did.
+    pub(super) fn reason(&self) -> &str {
+        self.rollout().map_or("", |rollout| &rollout.reason)
+    }
+
+    /// Id of the last rollout.
+    pub(super) fn rollout_id(&self) -> Option<&str> {
+        self.rollout().map(|rollout| rollout.id.as_str())
+    }
+
+    /// Whether a version may not be rolled out again.
+    pub(super) fn is_blocked(&self, label: &str) -> bool {
+        self.status().is_some_and(|status| status.blocked_versions.iter().any(|blocked| blocked == label))
     }
 
     /// The share of a version.
@@ -114,7 +139,9 @@ impl Sight {
         let Self { account, .. } = self;
         let failed = if account.failed == 0 { "0 failed".to_owned() } else { self.failures() };
         let requests = if account.sent == 0 { String::new() } else { format!("{answers}  {failed}") };
-        let line = format!("{:>6.1} s  {:<25} {shares:<28} {requests}", elapsed.as_secs_f64(), self.what());
+        let measured = self.measured().map_or_else(String::new, |percent| format!("  measured {percent:.0} %"));
+        let time = elapsed.as_secs_f64();
+        let line = format!("{time:>6.1} s  {:<25} {shares:<28} {requests}{measured}", self.what());
         line.trim_end().to_owned()
     }
 }
@@ -166,6 +193,7 @@ mod tests {
         Sight {
             cell: Some(Arc::new(cell)),
             route: None,
+            run: None,
             shares: BTreeMap::from([("v1".to_owned(), 80), ("v2".to_owned(), 20)]),
             account: Account {
                 sent: 130,

@@ -5,12 +5,12 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
 use jiff::SignedDuration;
-use okra_api::{Cell, Route};
+use okra_api::{AnalysisRun, Cell, Route, names::ROLLOUT_LABEL};
 use okra_aws::{AlbRouter, AlbRouterConfig};
 use okra_balancer::{HealthCheck, LocalOptions, LocalRouter};
 use okra_controller::runtime::{QueueLimits, QueuePorts, RuntimeMetrics};
@@ -19,9 +19,14 @@ use okra_provider::{Cache, CallContext, Key, Leadership, Namespaces, NoDecisionL
 use okra_store::{DirectoryBackend, DirectoryLeadership, DirectoryOptions};
 use prometheus_client::registry::Registry;
 
-use super::manifests::{CELL, NAMESPACE};
+use super::{
+    cluster::Cluster,
+    counters::{Counters, Measured},
+    manifests::{self, CELL, NAMESPACE},
+};
 use crate::{
     admin::Readiness,
+    analysis::{Analysis, AnalysisOptions},
     clock::{SystemClock, SystemEntropy},
     controllers::{self, ControllerContext, Settings},
     events::LogEvents,
@@ -44,6 +49,9 @@ const GRACE: Duration = Duration::from_secs(5);
 /// How long one call of a router may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Denied to metrics unless it is allowed.
+const LOOPBACK: &str = "127.0.0.0/8";
+
 /// The folder, the store over it, the balancer and the controllers.
 pub(super) struct Stage {
     folder: PathBuf,
@@ -51,6 +59,8 @@ pub(super) struct Stage {
     store: Store,
     cells: Cache<Cell>,
     routes: Cache<Route>,
+    runs: Cache<AnalysisRun>,
+    counters: Counters,
     router: Arc<LocalRouter>,
     leadership: Arc<dyn Leadership>,
     installation: String,
@@ -75,6 +85,7 @@ impl Stage {
             HealthCheck { interval: HEALTH_INTERVAL, timeout: Duration::from_secs(2), ..HealthCheck::default() };
         let options = LocalOptions { health, drain: GRACE, ..LocalOptions::default() };
         let router = Arc::new(LocalRouter::new(options));
+        let counters = Counters::start(router.clone()).await?;
         let clock = SystemClock::new();
         let context = ControllerContext {
             store: store.clone(),
@@ -86,7 +97,7 @@ impl Stage {
             leadership: leadership.clone(),
             events: Arc::new(LogEvents),
             decisions: Arc::new(NoDecisionLog),
-            analysis: None,
+            analysis: Some(analysis(&store)?),
             settings: Settings {
                 installation: installation.clone(),
                 drift_interval: SignedDuration::from_mins(5),
@@ -101,9 +112,9 @@ impl Stage {
             metrics: RuntimeMetrics::register(&mut Registry::default()),
         };
         let queues = queues.start(controllers::controllers(&context));
-        let (cells, routes) = (store.cache(), store.cache());
+        let (cells, routes, runs) = (store.cache(), store.cache(), store.cache());
         let folder = folder.to_owned();
-        Ok(Self { folder, listen, store, cells, routes, router, leadership, installation, queues })
+        Ok(Self { folder, listen, store, cells, routes, runs, counters, router, leadership, installation, queues })
     }
 
     /// The folder of the manifests.
@@ -112,11 +123,30 @@ impl Stage {
     }
 
     /// Puts a manifest into the folder.
-    pub(super) fn write(&self, file: &str, manifest: &str) -> anyhow::Result<()> {
+    fn write(&self, file: &str, manifest: &str) -> anyhow::Result<()> {
         // Renamed into place, so that the store never reads half a file.
         let (path, draft) = (self.folder.join(file), self.folder.join(format!(".{file}")));
         let written = std::fs::write(&draft, manifest).and_then(|()| std::fs::rename(&draft, &path));
         written.with_context(|| format!("failed to write {}", path.display()))
+    }
+
+    /// Puts a Cell into the folder, and what it is judged by.
+    pub(super) fn write_cell(&self, pause: Duration) -> anyhow::Result<()> {
+        self.write("success-rate.yaml", &manifests::analysis_template(self.counters.address()))?;
+        self.write("cell.yaml", &manifests::cell(self.listen, pause))
+    }
+
+    /// Puts the target groups of clusters into the folder.
+    pub(super) fn register(&self, file: &str, clusters: &[Cluster]) -> anyhow::Result<()> {
+        for cluster in clusters {
+            self.counters.register(cluster.url(), cluster.label());
+        }
+        self.write(file, &manifests::target_groups(clusters))
+    }
+
+    /// The first measurement of a version that was bad, and when it was asked for.
+    pub(super) fn first_bad(&self, version: &str) -> Option<(Instant, Measured)> {
+        self.counters.first_bad(version)
     }
 
     /// The Cell as it is.
@@ -127,6 +157,15 @@ impl Stage {
     /// The Cell's route object as it is.
     pub(super) fn route(&self) -> Option<Arc<Route>> {
         self.routes.list(Some(NAMESPACE)).into_iter().find(|route| route.metadata.name.as_deref() == Some(CELL))
+    }
+
+    /// The AnalysisRun of a rollout as it is.
+    pub(super) fn run(&self, rollout: &str) -> Option<Arc<AnalysisRun>> {
+        let is_of = |run: &Arc<AnalysisRun>| {
+            let labels = run.metadata.labels.as_ref();
+            labels.and_then(|labels| labels.get(ROLLOUT_LABEL)).is_some_and(|id| id == rollout)
+        };
+        self.runs.list(Some(NAMESPACE)).into_iter().find(is_of)
     }
 
     /// What the balancer's own table holds: URL of each target group to its weight; empty while there is no route.
@@ -152,4 +191,10 @@ impl Stage {
         self.router.shutdown().await;
         self.store.shutdown();
     }
+}
+
+/// Who measures: allowed to ask this machine, where the demo's counters are.
+fn analysis(store: &Store) -> anyhow::Result<Analysis> {
+    let allow = LOOPBACK.parse().map_err(|error| anyhow::anyhow!("{LOOPBACK}: {error}"))?;
+    Analysis::new(store.clone(), AnalysisOptions { allow: vec![allow], ..AnalysisOptions::default() })
 }

@@ -1,4 +1,5 @@
-//! What is shown, in order: v1 comes up, v2 takes over step by step, v3 is taken back half-way.
+//! What is shown, in order: v1 comes up, v2 takes over step by step while it is measured, v3 measures badly and is
+//! taken back.
 
 use std::{
     collections::BTreeMap,
@@ -7,16 +8,18 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anyhow::Context as _;
 use okra_api::cell_status::RolloutOutcome;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Options, Screen,
-    cluster::Cluster,
+    cluster::{Cluster, Quality},
+    counters::Measured,
     load::{Account, Load},
-    manifests::{self, CELL},
-    person, port,
+    manifests::CELL,
+    port,
     sight::{Sight, shares},
     stage::Stage,
 };
@@ -36,8 +39,9 @@ const WAY_BACK: Duration = Duration::from_secs(10);
 /// How long each version is shown at rest.
 const REST: Duration = Duration::from_secs(1);
 
-/// So many requests reach v3 before it is taken back.
-const ENOUGH: u64 = 20;
+/// The version that is taken back, and its label.
+const BAD: &str = "v3";
+const BAD_LABEL: &str = "3.0.0";
 
 /// What the demo found.
 #[derive(Clone, Debug, Serialize)]
@@ -45,12 +49,26 @@ const ENOUGH: u64 = 20;
 pub struct Summary {
     /// What became of the requests.
     pub requests: Account,
-    /// Milliseconds from the abort command until the balancer's table held the weights of before.
-    pub abort_to_weights_millis: u64,
-    /// Milliseconds from the abort command until the Cell's status said that they are verified.
-    pub abort_to_verified_millis: u64,
+    /// How the bad version was taken back.
+    pub taken_back: TakenBack,
     /// Seconds that the demo took, without `--keep`.
     pub seconds: f64,
+}
+
+/// How the bad version was taken back, by nobody.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TakenBack {
+    /// Which version.
+    pub version: String,
+    /// The share that it had reached, in percent.
+    pub share: i32,
+    /// The measurement that ended its rollout.
+    pub measured: Measured,
+    /// Milliseconds from that measurement until the balancer's table held the weights of before.
+    pub measured_to_weights_millis: u64,
+    /// Milliseconds from that measurement until the Cell's status said that they are verified.
+    pub measured_to_verified_millis: u64,
 }
 
 /// The demo as it is played.
@@ -97,14 +115,9 @@ impl<'a> Story<'a> {
     async fn scenes(&mut self) -> anyhow::Result<Summary> {
         self.first_version().await?;
         self.swap().await?;
-        let (weights, verified) = self.way_back().await?;
-        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let summary = Summary {
-            requests: self.stop_load().await,
-            abort_to_weights_millis: millis(weights),
-            abort_to_verified_millis: millis(verified),
-            seconds: self.screen.elapsed().as_secs_f64(),
-        };
+        let taken_back = self.way_back().await?;
+        let summary =
+            Summary { requests: self.stop_load().await, taken_back, seconds: self.screen.elapsed().as_secs_f64() };
         self.sum_up(&summary);
         if self.options.keep {
             self.keep().await?;
@@ -115,9 +128,9 @@ impl<'a> Story<'a> {
     async fn first_version(&mut self) -> anyhow::Result<()> {
         self.screen.line("Okra swaps whole clusters behind a load balancer while requests go through it.");
         self.screen.line(&format!("  manifests  {}", self.stage.folder().display()));
-        self.screen.heading("v1: a Cell and two clusters");
-        self.stage.write("cell.yaml", &manifests::cell(self.listen, self.options.pause))?;
-        self.register("v1").await?;
+        self.screen.heading("v1: a Cell, an AnalysisTemplate and two clusters");
+        self.stage.write_cell(self.options.pause)?;
+        self.register("v1", Quality::Good).await?;
         self.until("the first deployment", PATIENCE, |sight| sight.is_at_rest("v1")).await?;
         self.load = Some(Load::start(self.listen, self.options.rate)?);
         let line = format!("          {} requests a second begin, through http://{}", self.options.rate, self.listen);
@@ -126,8 +139,9 @@ impl<'a> Story<'a> {
     }
 
     async fn swap(&mut self) -> anyhow::Result<()> {
-        self.screen.heading("v2: two clusters register; okra finds them and shifts the traffic to them in steps");
-        self.register("v2").await?;
+        self.screen
+            .heading("v2: two clusters register; okra finds them, shifts the traffic to them in steps, and measures");
+        self.register("v2", Quality::Good).await?;
         let within = PATIENCE + self.options.pause * 2;
         let sight = self.until("the swap to v2", within, |sight| sight.is_at_rest("v2")).await?;
         anyhow::ensure!(
@@ -138,34 +152,43 @@ impl<'a> Story<'a> {
         self.nothing_reaches("v1", "after the swap").await
     }
 
-    /// Times from the command until the table, and until the status, held the weights of before.
-    async fn way_back(&mut self) -> anyhow::Result<(Duration, Duration)> {
-        self.screen.heading("v3: taken back half-way");
-        self.register("v3").await?;
-        let within = PATIENCE + self.options.pause;
-        let half_way =
-            |sight: &Sight| sight.share("v3") == 50 && sight.is_verified() && sight.account.of("v3").answers >= ENOUGH;
-        self.until("the way of v3 to 50 %", within, half_way).await?;
-        let store = self.stage.folder().display().to_string();
-        self.screen.line(&format!("          $ okractl --store dir:{store} abort {CELL}"));
-        let asked = Instant::now();
-        person::abort(self.stage.folder()).await?;
-        let back = |sight: &Sight| sight.share("v3") == 0 && sight.share("v2") == 100;
-        let weights = self.until_closely("the way back", asked, back).await?;
-        let done = |sight: &Sight| sight.is_at_rest("v2") && sight.outcome("v3") == Some(RolloutOutcome::Aborted);
-        let verified = self.until_closely("the verification of the way back", asked, done).await?;
-        self.nothing_reaches("v3", "after the way back").await?;
-        Ok((weights, verified))
+    /// Nobody does anything: what is timed begins with the first bad measurement.
+    async fn way_back(&mut self) -> anyhow::Result<TakenBack> {
+        self.screen.heading("v3: a third of its requests fails; okra finds out, takes it back and blocks it");
+        self.register(BAD, Quality::Bad).await?;
+        let mut share = 0;
+        let begun = |sight: &Sight| sight.share(BAD) > 0;
+        self.until("the begin of v3", PATIENCE, begun).await?;
+        let back = |sight: &Sight| {
+            share = share.max(sight.share(BAD));
+            sight.share(BAD) == 0 && sight.share("v2") == 100
+        };
+        let within = PATIENCE + self.options.pause * 2;
+        let weights_at = self.until_closely("the way back", within, back).await?;
+        let done = |sight: &Sight| sight.is_at_rest("v2") && sight.outcome(BAD) == Some(RolloutOutcome::Failed);
+        let verified_at = self.until_closely("the verification of the way back", WAY_BACK, done).await?;
+        let (asked, measured) = self.stage.first_bad(BAD_LABEL).context("v3 went back without a bad measurement")?;
+        let sight = self.look().await?;
+        anyhow::ensure!(sight.is_blocked(BAD_LABEL), "v3 was taken back, and not blocked");
+        self.screen.line(&format!("          {}", sight.reason()));
+        self.nothing_reaches(BAD, "after the way back").await?;
+        Ok(TakenBack {
+            version: BAD.to_owned(),
+            share,
+            measured,
+            measured_to_weights_millis: millis(weights_at.duration_since(asked)),
+            measured_to_verified_millis: millis(verified_at.duration_since(asked)),
+        })
     }
 
     /// Starts the two clusters of a version and registers them, as a file in the folder.
-    async fn register(&mut self, version: &str) -> anyhow::Result<()> {
+    async fn register(&mut self, version: &str, quality: Quality) -> anyhow::Result<()> {
         let clusters = [
-            Cluster::start(&format!("web-1-{version}"), version).await?,
-            Cluster::start(&format!("web-2-{version}"), version).await?,
+            Cluster::start(&format!("web-1-{version}"), version, quality).await?,
+            Cluster::start(&format!("web-2-{version}"), version, quality).await?,
         ];
         let file = format!("clusters-{version}.yaml");
-        self.stage.write(&file, &manifests::target_groups(&clusters))?;
+        self.stage.register(&file, &clusters)?;
         let names = clusters.each_ref().map(|cluster| cluster.name.as_str()).join(" and ");
         self.screen.line(&format!("          {file} registers {names}"));
         self.clusters.extend(clusters);
@@ -175,13 +198,16 @@ impl<'a> Story<'a> {
     async fn look(&self) -> anyhow::Result<Sight> {
         let version_of =
             |url: &str| self.clusters.iter().find(|cluster| cluster.url() == url).map(|c| c.version.as_str());
-        Ok(Sight {
+        let sight = Sight {
             cell: self.stage.cell(),
             route: self.stage.route(),
+            run: None,
             shares: shares(&self.stage.table().await?, version_of),
             account: self.load.as_ref().map(Load::account).unwrap_or_default(),
             ended: self.load.as_ref().map_or(0, Load::ended),
-        })
+        };
+        let run = sight.rollout_id().and_then(|rollout| self.stage.run(rollout));
+        Ok(Sight { run, ..sight })
     }
 
     fn show(&mut self, sight: &Sight) {
@@ -216,21 +242,22 @@ impl<'a> Story<'a> {
         }
     }
 
-    /// The same without a pause for the eye; the time since `asked`.
+    /// The same without a pause for the eye; when it was so.
     async fn until_closely(
         &mut self,
         what: &str,
-        asked: Instant,
-        wanted: impl Fn(&Sight) -> bool,
-    ) -> anyhow::Result<Duration> {
+        within: Duration,
+        mut wanted: impl FnMut(&Sight) -> bool,
+    ) -> anyhow::Result<Instant> {
+        let deadline = Instant::now() + within;
         loop {
             let sight = self.look().await?;
-            let taken = asked.elapsed();
+            let looked = Instant::now();
             self.show(&sight);
             if wanted(&sight) {
-                return Ok(taken);
+                return Ok(looked);
             }
-            self.go_on(what, asked + WAY_BACK, &sight)?;
+            self.go_on(what, deadline, &sight)?;
             tokio::time::sleep(CLOSE_LOOK).await;
         }
     }
@@ -266,13 +293,19 @@ impl<'a> Story<'a> {
 
     fn sum_up(&mut self, summary: &Summary) {
         let Account { sent, failed, by_version, .. } = &summary.requests;
+        let TakenBack { version, share, measured, .. } = &summary.taken_back;
         let versions = by_version.iter().map(|(version, tally)| format!("{version} {}", tally.answers));
         self.screen.heading(&format!("Done in {:.1} s", summary.seconds));
-        self.screen.line(&format!("  requests   {sent} sent, {failed} failed"));
+        let by = if *failed == 0 { String::new() } else { format!(", all of them by {version}") };
+        self.screen.line(&format!("  requests   {sent} sent, {failed} failed{by}"));
         self.screen.line(&format!("  answers    {}", versions.collect::<Vec<_>>().join(", ")));
         self.screen.line(&format!(
-            "  way back   {} ms from abort to the balancer's weights, {} ms until the Cell had them verified",
-            summary.abort_to_weights_millis, summary.abort_to_verified_millis
+            "  way back   {version} was at {share} % when {} of its {} requests had failed: taken back and blocked",
+            measured.failed, measured.requests
+        ));
+        self.screen.line(&format!(
+            "             {} ms from that measurement to the balancer's weights, {} ms until the Cell had them verified",
+            summary.taken_back.measured_to_weights_millis, summary.taken_back.measured_to_verified_millis
         ));
     }
 
@@ -282,6 +315,7 @@ impl<'a> Story<'a> {
         self.screen.heading("It goes on until Ctrl-C. Try, in another terminal:");
         for (command, effect) in [
             (format!("{okractl} get cell {CELL}"), "everything about the Cell on one page"),
+            (format!("{okractl} get analysisrun"), "what was measured"),
             (format!("{okractl} retry {CELL}"), "v3 again, from its first step"),
             (format!("{okractl} pause {CELL}"), "hold it where it is; resume goes on"),
             (format!("{okractl} undo {CELL}"), "back to the version before"),
@@ -304,10 +338,15 @@ impl<'a> Story<'a> {
     }
 }
 
-/// Whether every request was answered.
+/// Whether every request was answered, and by no good version badly.
 fn judge(account: &Account) -> anyhow::Result<()> {
     let Account { sent, failed, first_failure, .. } = account;
+    let others = failed.saturating_sub(account.of(BAD).failed);
     let first = first_failure.as_deref().unwrap_or_default();
-    anyhow::ensure!(*failed == 0, "{failed} of {sent} requests failed; the first: {first}");
+    anyhow::ensure!(others == 0, "{others} of {sent} requests failed that {BAD} did not answer; the first: {first}");
     Ok(())
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
