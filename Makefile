@@ -25,7 +25,7 @@ help: ## List the targets
 	@echo "Tools and emulators are kept in $(OKRA_CACHE) (OKRA_CACHE)."
 
 .PHONY: setup
-setup: check-machine tools moto ## Get everything that the tests need ready (the first time: about 6 minutes)
+setup: check-machine tools moto prometheus ## Get everything that the tests need ready (the first time: about 6 minutes)
 
 .PHONY: check-machine
 check-machine: ## Say what this machine lacks, and the package that has it
@@ -44,6 +44,10 @@ tools: ## Build etcd, kube-apiserver, kube-controller-manager and kubectl (once 
 .PHONY: moto
 moto: ## Install moto, the AWS emulator, into a Python environment of its own (once per version)
 	@testing/tools/moto.sh "$(MOTO_VERSION)" "$(MOTO_HOME)"
+
+.PHONY: prometheus
+prometheus: ## Get Prometheus ready: the one on the PATH, or Debian's package, unpacked (once)
+	@echo "prometheus: $$(testing/tools/prometheus.sh)"
 
 .PHONY: build
 build: check-build ## Build the release binaries okrad, okractl and okra

@@ -51,6 +51,10 @@ check_test() {
   if [ -z "$(python_with_venv)" ]; then
     lacks "python3 with venv: install both (Debian: python3 and python3-venv)" "python3 python3-venv"
   fi
+  # Where apt-get is, its package is unpacked by prometheus.sh.
+  if ! "$here/prometheus.sh" --there >/dev/null && ! { has apt-get && has dpkg-deb; }; then
+    lacks "prometheus: install it (https://prometheus.io/download) so that it is on the PATH"
+  fi
 }
 
 check() {

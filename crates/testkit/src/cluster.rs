@@ -6,7 +6,7 @@ mod serve;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -54,7 +54,9 @@ struct Counters {
     peak: AtomicU32,
     serving: AtomicU32,
     sockets: AtomicU32,
-    failing: AtomicBool,
+    /// Every so many requests one fails; 0: none does.
+    fails_every: AtomicU64,
+    failed: AtomicU64,
     latency: Mutex<Duration>,
     capacity: Mutex<Option<Capacity>>,
     first_request: Mutex<Option<Instant>>,
@@ -129,7 +131,17 @@ impl TestCluster {
 
     /// From now on it answers 500, or its version again.
     pub fn set_failing(&self, failing: bool) {
-        self.counters.failing.store(failing, Ordering::Relaxed);
+        self.set_fails_every(u64::from(failing));
+    }
+
+    /// From now on one of so many requests is answered 500; 0: none is.
+    pub fn set_fails_every(&self, requests: u64) {
+        self.counters.fails_every.store(requests, Ordering::Relaxed);
+    }
+
+    /// How many requests it answered 500.
+    pub fn failed(&self) -> u64 {
+        self.counters.failed.load(Ordering::Relaxed)
     }
 
     /// From now on every answer takes this long.

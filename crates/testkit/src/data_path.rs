@@ -19,6 +19,7 @@ use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::front::{Condition, Forward, Front, Health, RoutingRule};
+use crate::metric_server::MetricServer;
 
 /// What is served: a listener's rules as they were at one moment, and the targets of their groups.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -82,6 +83,12 @@ impl DataPath {
     /// Counters per target group ARN, as the balancer keeps them.
     pub fn stats(&self) -> okra_balancer::Stats {
         self.balancer.stats()
+    }
+
+    /// Serves the same for Prometheus, on any path of a port of its own.
+    pub async fn export(&self) -> MetricServer {
+        let balancer = self.balancer.clone();
+        MetricServer::serving(move |_| Some(balancer.render_prometheus())).await
     }
 }
 

@@ -11,6 +11,7 @@ pub mod metric_server;
 pub mod moto;
 pub mod ports;
 pub mod process;
+pub mod prometheus;
 pub mod scene;
 pub mod stub;
 

@@ -10,6 +10,8 @@ use tokio::{
     task::JoinSet,
 };
 
+/// The answer to a path, without its first slash; `None`: 404.
+type Answer = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 type Answers = Arc<Mutex<BTreeMap<String, String>>>;
 type Asked = Arc<Mutex<Vec<String>>>;
 
@@ -26,18 +28,26 @@ pub struct MetricServer {
 impl MetricServer {
     /// Starts one on a free port of 127.0.0.1.
     pub async fn start() -> Self {
+        let answers = Answers::default();
+        let known = answers.clone();
+        Self { answers, ..Self::serving(move |version| known.lock().get(version).cloned()).await }
+    }
+
+    /// One that answers as the function says: it gets the path without its first slash; `None` is a 404.
+    pub async fn serving(answer: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
+        let answer: Answer = Arc::new(answer);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = listener.local_addr().expect("it has an address");
-        let (answers, asked) = (Answers::default(), Asked::default());
+        let asked = Asked::default();
         let mut tasks = JoinSet::new();
-        let (of_answers, of_asked) = (answers.clone(), asked.clone());
+        let of_asked = asked.clone();
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                connections.spawn(serve(stream, of_answers.clone(), of_asked.clone()));
+                connections.spawn(serve(stream, answer.clone(), of_asked.clone()));
             }
         });
-        Self { address, answers, asked, _tasks: tasks }
+        Self { address, answers: Answers::default(), asked, _tasks: tasks }
     }
 
     /// Sets the answer for a version, JSON.
@@ -62,7 +72,7 @@ impl MetricServer {
     }
 }
 
-async fn serve(mut stream: TcpStream, answers: Answers, asked: Asked) {
+async fn serve(mut stream: TcpStream, answer: Answer, asked: Asked) {
     let mut request = Vec::new();
     while !request.windows(4).any(|end| end == b"\r\n\r\n") {
         let mut part = [0; 1024];
@@ -73,12 +83,9 @@ async fn serve(mut stream: TcpStream, answers: Answers, asked: Asked) {
     }
     let request = String::from_utf8_lossy(&request).into_owned();
     let version = request.split_whitespace().nth(1).unwrap_or_default().trim_start_matches('/').to_owned();
-    let known = answers.lock().get(&version).cloned();
+    let known = answer(&version);
     asked.lock().push(version);
     let (status, body) = known.map_or(("404 Not Found", String::new()), |body| ("200 OK", body));
-    let head = format!(
-        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-        body.len()
-    );
+    let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
     _ = stream.write_all(format!("{head}{body}").as_bytes()).await;
 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use tokio::time::Instant;
 
 /// How often a condition on a process is looked at again.
@@ -230,6 +230,23 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// A first build of kube-apiserver takes four minutes on two idle cores.
+const TOOL_TIMEOUT: Duration = Duration::from_mins(30);
+
+/// The path that a script of `testing/tools` prints. It gets what it names when that is not there yet; `make setup`
+/// does so ahead of the tests.
+pub(crate) async fn tool(script: &str, args: &[&str]) -> Result<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testing/tools").join(script);
+    let mut command = tokio::process::Command::new("bash");
+    command.arg(&path).args(args).stdin(Stdio::null()).stderr(Stdio::inherit()).kill_on_drop(true);
+    let output = tokio::time::timeout(TOOL_TIMEOUT, command.output())
+        .await
+        .with_context(|| format!("failed to get {args:?} ready: {script} was not done after {TOOL_TIMEOUT:?}"))?
+        .with_context(|| format!("failed to run {}", path.display()))?;
+    ensure!(output.status.success(), "{script} {args:?} ended with {}; its messages are above", output.status);
+    Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
 }
 
 /// The last 4 KiB of a file, or why it cannot be read.

@@ -1,32 +1,17 @@
 //! The command lines of etcd, kube-apiserver and kube-controller-manager.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde_json::json;
 
 use super::{ApiServer, must_be_stopped, users};
-use crate::process::Spec;
-
-/// A first build of kube-apiserver takes four minutes on two idle cores.
-const BUILD_TIMEOUT: Duration = Duration::from_mins(30);
+use crate::process::{Spec, tool};
 
 /// The path of a program that `testing/tools/build.sh` knows (`etcd`, `kube-apiserver`, `kubectl`,
 /// `kube-controller-manager`). It is built when it is not there yet; `make tools` does that ahead of the tests.
 pub async fn program(name: &str) -> Result<PathBuf> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testing/tools/build.sh");
-    let mut command = tokio::process::Command::new("bash");
-    command.arg(&script).arg(name).stdin(Stdio::null()).stderr(Stdio::inherit()).kill_on_drop(true);
-    let output = tokio::time::timeout(BUILD_TIMEOUT, command.output())
-        .await
-        .with_context(|| format!("failed to build {name}: not done after {BUILD_TIMEOUT:?}"))?
-        .with_context(|| format!("failed to run {}", script.display()))?;
-    if !output.status.success() {
-        bail!("failed to locate {name}: build.sh ended with {}; its messages are above", output.status);
-    }
-    Ok(Path::new(String::from_utf8_lossy(&output.stdout).trim()).join(name))
+    Ok(tool("build.sh", &[name]).await?.join(name))
 }
 
 /// Whether the person who runs the tests wants to look at the folders afterwards.

@@ -86,7 +86,7 @@ async fn answer(
     counters: Arc<Counters>,
     stop: CancellationToken,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
-    counters.requests.fetch_add(1, Ordering::Relaxed);
+    let number = counters.requests.fetch_add(1, Ordering::Relaxed) + 1;
     let mut response = Response::new(Full::new(identity.body.clone()));
     response.headers_mut().insert(VERSION_HEADER, identity.version.clone());
     response.headers_mut().insert(NAME_HEADER, identity.name.clone());
@@ -113,10 +113,15 @@ async fn answer(
     if place.is_none() {
         counters.refused.fetch_add(1, Ordering::Relaxed);
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-    } else if counters.failing.load(Ordering::Relaxed) {
+    } else if fails(&counters, number) {
+        counters.failed.fetch_add(1, Ordering::Relaxed);
         *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
     }
     Ok(response)
+}
+
+fn fails(counters: &Counters, number: u64) -> bool {
+    number.checked_rem(counters.fails_every.load(Ordering::Relaxed)) == Some(0)
 }
 
 /// The server's half of the handshake (RFC 6455, section 4.2.2).
