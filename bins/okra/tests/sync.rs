@@ -18,6 +18,11 @@ use tempfile::TempDir;
 
 /// A "cluster": answers every request with 200. It lives as long as the test's process.
 fn cluster() -> SocketAddr {
+    server("ok")
+}
+
+/// Answers every request with this text.
+fn server(body: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
@@ -28,7 +33,9 @@ fn cluster() -> SocketAddr {
                 while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|read| read == 1) {
                     head.push(byte[0]);
                 }
-                let _gone = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok");
+                let length = body.len();
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
+                let _gone = stream.write_all(format!("{head}{body}").as_bytes());
             });
         }
     });
@@ -108,6 +115,7 @@ spec: {{endpoint: {{url: 'http://{}'}}}}
         let output = Command::new(env!("CARGO_BIN_EXE_okra"))
             .env_clear()
             .env("AWS_EC2_METADATA_DISABLED", "true")
+            .env("OKRA_METRIC_EGRESS_ALLOW", "127.0.0.0/8")
             .args(["--store", &store])
             .args(args)
             .output()
@@ -164,6 +172,74 @@ fn a_cell_is_deployed_and_swapped_by_one_shot_runs() {
     assert_ran(&ran, 0, &["Cell default/web is at rest: 2.0.0 serves"]);
     assert_eq!(folder.weights()["web-1-v2"], 50);
     assert_eq!(folder.weights()["web-1-v1"], 0);
+}
+
+/// A folder whose Cell serves 1.0.0 and judges what comes by this answer of its metric server, with 2.0.0 registered.
+fn judged(test: u16, answer: &'static str) -> Folder {
+    let analysis = "{templates: [{templateName: rate}]}";
+    let folder = Folder::with_cell(test, &format!("[{{setWeight: 20}}, {{analysis: {analysis}}}]"));
+    let template = format!(
+        "\
+apiVersion: argoproj.io/v1alpha1
+kind: AnalysisTemplate
+metadata: {{name: rate}}
+spec:
+  metrics:
+  - name: rate
+    interval: 1s
+    count: 2
+    successCondition: result.rate >= 0.95
+    provider: {{web: {{url: 'http://{}/'}}}}
+",
+        server(answer)
+    );
+    folder.write("rate.yaml", &template);
+    for (name, version) in [("web-1-v1", "1.0.0"), ("web-2-v1", "1.0.0")] {
+        folder.register(name, version);
+    }
+    assert_ran(&folder.okra(&["sync", "cell", "web"]), 0, &["1.0.0 serves"]);
+    for (name, version) in [("web-1-v2", "2.0.0"), ("web-2-v2", "2.0.0")] {
+        folder.register(name, version);
+    }
+    folder
+}
+
+#[test]
+fn a_good_version_is_measured_and_rolled_out_by_one_run() {
+    let folder = judged(4, r#"{"rate": 0.99}"#);
+    let ran = folder.okra(&["sync", "cell", "web"]);
+    assert_ran(&ran, 0, &["Cell default/web is at rest: 2.0.0 serves"]);
+    let runs = folder.okra(&["get", "analysisrun", "-o", "json"]);
+    let runs: Value = serde_json::from_str(&runs.out).unwrap();
+    let result = &runs["items"][0]["status"]["metricResults"][0];
+    assert_eq!((&result["phase"], &result["successful"]), (&Value::from("Successful"), &Value::from(2)), "{runs}");
+}
+
+#[test]
+fn a_bad_version_is_measured_and_taken_back_by_one_run() {
+    let folder = judged(5, r#"{"rate": 0.67}"#);
+    let ran = folder.okra(&["sync", "cell", "web"]);
+    assert_ran(&ran, 1, &["2.0.0 was taken back: AnalysisRun", "; 1.0.0 serves"]);
+    assert_eq!(folder.weights()["web-1-v1"], 50);
+    assert_eq!(folder.weights()["web-1-v2"], 0);
+}
+
+#[test]
+fn what_is_measured_beside_a_pause_does_not_keep_the_run() {
+    let folder = Folder::with_cell(6, "[{setWeight: 20}, {pause: {}}]");
+    let cell = fs::read_to_string(folder.path().join("cell.yaml")).unwrap();
+    let analysis = "canary: {analysis: {templates: [{templateName: rate}]}, steps:";
+    folder.write("cell.yaml", &cell.replace("canary: {steps:", analysis));
+    let provider = format!("{{web: {{url: 'http://{}/'}}}}", server(r#"{"rate": 1}"#));
+    let metric = format!("{{name: rate, interval: 1h, successCondition: result.rate == 1, provider: {provider}}}");
+    let template = "apiVersion: argoproj.io/v1alpha1\nkind: AnalysisTemplate\nmetadata: {name: rate}\n";
+    folder.write("rate.yaml", &format!("{template}spec: {{metrics: [{metric}]}}\n"));
+    folder.register("web-1-v1", "1.0.0");
+    folder.register("web-2-v1", "1.0.0");
+    assert_ran(&folder.okra(&["sync", "cell", "web"]), 0, &["1.0.0 serves"]);
+    folder.register("web-1-v2", "2.0.0");
+    folder.register("web-2-v2", "2.0.0");
+    assert_ran(&folder.okra(&["sync", "cell", "web"]), 1, &["step 2 of 2: pause until a person resumes"]);
 }
 
 #[test]

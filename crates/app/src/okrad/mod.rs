@@ -8,6 +8,7 @@ use std::{ffi::OsString, process::ExitCode, time::Duration};
 use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
 
 pub use args::{AnalysisEngine, Args, AwsRateLimits, LogFormat, StoreLocation};
+pub(crate) use run::analysis;
 pub use run::run;
 
 use crate::telemetry;

@@ -150,7 +150,7 @@ impl Okrad {
 
 /// Who measures for AnalysisRuns. Nobody when an installed Argo Rollouts does, or in a dry run: a measurement may be a
 /// Job, and an Experiment is pods.
-async fn analysis(args: &Args, platform: &Platform, store: &Store) -> anyhow::Result<Option<Analysis>> {
+pub(crate) async fn analysis(args: &Args, platform: &Platform, store: &Store) -> anyhow::Result<Option<Analysis>> {
     if args.analysis_engine == AnalysisEngine::Argo || args.dry_run {
         return Ok(None);
     }

@@ -4,7 +4,11 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures::FutureExt as _;
 use jiff::Timestamp;
-use okra_api::{AWSApplicationLoadBalancerConfig, Cell, Pause, Route, VersionBlocklist};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use okra_api::{
+    AWSApplicationLoadBalancerConfig, AnalysisRun, Cell, Experiment, Pause, Route, RunPhase, VersionBlocklist,
+    cell_status::CellPhase,
+};
 use okra_controller::{Next, ReconcileError, Reconciler};
 use okra_provider::{Cache, ChangeStream, Changed, Disposition, Key, Store, Stored};
 use tokio::time::Instant;
@@ -49,6 +53,8 @@ pub(super) struct Driver {
     routes: Cache<Route>,
     pauses: Cache<Pause>,
     blocklists: Cache<VersionBlocklist>,
+    runs: Cache<AnalysisRun>,
+    experiments: Cache<Experiment>,
 }
 
 /// What one call of every controller came to.
@@ -86,6 +92,8 @@ impl Driver {
             routes: store.cache(),
             pauses: store.cache(),
             blocklists: store.cache(),
+            runs: store.cache(),
+            experiments: store.cache(),
         }
     }
 
@@ -152,6 +160,8 @@ impl Driver {
         let delay = wake.map(|wake| Duration::try_from(wake.duration_since(Timestamp::now())).unwrap_or_default());
         match delay {
             Some(delay) if delay < left => Verdict::Again(delay.max(BREATH)),
+            // What is being measured tells when it is over, not before.
+            _ if !left.is_zero() && self.is_measured() && !self.waits_for_a_person(pass) => Verdict::Again(left),
             _ => Verdict::End(End::Quiet),
         }
     }
@@ -175,15 +185,55 @@ impl Driver {
         pass
     }
 
-    /// The object itself, and the Pauses of a Cell.
+    /// The object itself, or what a Cell has made.
     fn keys_of(&self, controller: &dyn Reconciler) -> Vec<Key> {
-        if controller.name() != "pause" {
-            return vec![self.key.clone()];
+        match controller.name() {
+            "pause" => keys(&self.owned(&self.pauses, &self.cell_uid())),
+            "experiment" => keys(&self.own_experiments()),
+            "analysis_run" => keys(&self.own_runs()),
+            _ => vec![self.key.clone()],
         }
-        let Some(uid) = self.cell().and_then(|cell| cell.metadata.uid.clone()) else { return Vec::new() };
-        let owned = |pause: &Arc<Pause>| pause.metadata.owner_references.iter().flatten().any(|owner| owner.uid == uid);
-        let pauses = self.pauses.list(Some(&self.key.namespace));
-        pauses.iter().filter(|pause| owned(pause)).map(|pause| Key::of_typed(&**pause)).collect()
+    }
+
+    fn cell_uid(&self) -> Vec<String> {
+        self.cell().and_then(|cell| cell.metadata.uid.clone()).into_iter().collect()
+    }
+
+    /// The objects that one of these uids owns.
+    fn owned<K: Stored>(&self, cache: &Cache<K>, owners: &[String]) -> Vec<Arc<K>> {
+        let is_owned = |meta: &ObjectMeta| {
+            let mut references = meta.owner_references.iter().flatten();
+            references.any(|reference| owners.contains(&reference.uid))
+        };
+        let mut objects = cache.list(Some(&self.key.namespace));
+        objects.retain(|object| is_owned(object.meta()));
+        objects
+    }
+
+    fn own_experiments(&self) -> Vec<Arc<Experiment>> {
+        self.owned(&self.experiments, &self.cell_uid())
+    }
+
+    /// The AnalysisRuns of the Cell, and those of its Experiments.
+    fn own_runs(&self) -> Vec<Arc<AnalysisRun>> {
+        let mut owners = self.cell_uid();
+        owners.extend(self.own_experiments().iter().filter_map(|experiment| experiment.metadata.uid.clone()));
+        self.owned(&self.runs, &owners)
+    }
+
+    /// Whether a run of the Cell has no verdict yet, and this is who measures.
+    fn is_measured(&self) -> bool {
+        let phase = |run: &AnalysisRun| run.status.as_ref().and_then(|status| status.phase);
+        self.controllers.iter().any(|controller| controller.name() == "analysis_run")
+            && self.own_runs().iter().any(|run| !phase(run).is_some_and(RunPhase::is_completed))
+    }
+
+    /// Whether only a person lets it go on. What is measured beside the pause is no reason to stay.
+    fn waits_for_a_person(&self, pass: &Pass) -> bool {
+        let is_paused = self
+            .cell()
+            .is_some_and(|cell| cell.status.as_ref().is_some_and(|status| status.phase == Some(CellPhase::Paused)));
+        is_paused && !pass.wakes.contains_key("pause")
     }
 
     /// Takes the changes that came since the last look; whether one of them concerns the object.
@@ -229,7 +279,9 @@ impl Driver {
         let run = self.cell().and_then(|cell| cell.status.clone()?.rollout?.current_step_run);
         let pause_is_stale = run.is_some_and(|name| pauses.is_stale(&Key::new(&*key.namespace, name)));
         let own = [cells.is_stale(key), albs.is_stale(key), routes.is_stale(key), blocklists.is_stale(key)];
-        own.contains(&true) || pause_is_stale
+        let runs = keys(&self.own_runs()).iter().any(|key| self.runs.is_stale(key));
+        let experiments = keys(&self.own_experiments()).iter().any(|key| self.experiments.is_stale(key));
+        own.contains(&true) || pause_is_stale || runs || experiments
     }
 
     /// When something is due without a change. The progress deadline only makes the Cell say that it waits too long.
@@ -239,8 +291,13 @@ impl Driver {
             let since = cell.status.as_ref()?.waiting_since?;
             since.checked_add(jiff::SignedDuration::from_secs(i64::from(seconds))).ok()
         });
-        let due = pass.wakes.iter().filter(|(name, at)| **name != "cell" || patience.is_none_or(|end| **at < end));
-        due.map(|(_, at)| *at).min()
+        let alone = self.waits_for_a_person(pass);
+        let counts = |name: &str, at: Timestamp| match name {
+            "cell" => patience.is_none_or(|end| at < end),
+            "analysis_run" | "experiment" => !alone,
+            _ => true,
+        };
+        pass.wakes.iter().filter(|(name, at)| counts(name, **at)).map(|(_, at)| *at).min()
     }
 
     /// The Cell, as far as it can be read.
@@ -252,6 +309,10 @@ impl Driver {
     pub(super) fn alb(&self) -> Option<Arc<AWSApplicationLoadBalancerConfig>> {
         find(&self.albs, &self.key)
     }
+}
+
+fn keys<K: Stored>(objects: &[Arc<K>]) -> Vec<Key> {
+    objects.iter().map(|object| Key::of_typed(&**object)).collect()
 }
 
 /// From the list, since a lookup tells nothing of an object while our own write of it is under way.

@@ -39,7 +39,7 @@ use crate::{
     dry_run::DryRunEvents,
     leading::Uncontested,
     metered::BackendMetrics,
-    okrad::{Args, AwsRateLimits, StoreLocation},
+    okrad::{self, Args, AwsRateLimits, StoreLocation},
     platform::{self, Platform},
     routers::{RouterSet, Routers},
     signals,
@@ -57,7 +57,7 @@ const NEVER: SignedDuration = SignedDuration::from_hours(24 * 365);
 /// What is synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Object {
-    /// A Cell with its route object and its Pauses.
+    /// A Cell with its route object, its Pauses, AnalysisRuns and Experiments.
     Cell,
     /// An AWSApplicationLoadBalancerConfig alone.
     AwsApplicationLoadBalancerConfig,
@@ -134,7 +134,15 @@ impl Object {
     /// Names of the controllers that bring it forward, in the order in which they are called.
     fn controllers(self) -> &'static [&'static str] {
         match self {
-            Self::Cell => &["cell", "aws_application_load_balancer_config", "route", "pause", "version_blocklist"],
+            Self::Cell => &[
+                "cell",
+                "aws_application_load_balancer_config",
+                "route",
+                "pause",
+                "version_blocklist",
+                "experiment",
+                "analysis_run",
+            ],
             Self::AwsApplicationLoadBalancerConfig => &["aws_application_load_balancer_config"],
         }
     }
@@ -230,7 +238,8 @@ impl OneShot {
             return self.rehearse(installation, stop, tell).await;
         }
         let mut lead = Lead::take(&self.args, &self.platform.backend, &self.metrics).await?;
-        let context = self.context(self.store(), lead.leadership(), &installation);
+        let mut context = self.context(self.store(), lead.leadership(), &installation);
+        context.analysis = okrad::analysis(&self.args, &self.platform, &context.store).await?;
         let result = tokio::select! {
             biased;
             error = lead.lost() => Err(error),
@@ -264,7 +273,6 @@ impl OneShot {
             leadership,
             events: self.platform.events.clone(),
             decisions: Arc::new(NoDecisionLog),
-            // A run or an experiment outlasts one shot: it is okrad's.
             analysis: None,
             settings,
         }
@@ -337,7 +345,8 @@ impl OneShot {
     /// A copy of every object that the controllers read. Its Cell has not said anything yet, so that it is decided
     /// about in any case: a decision that changes nothing is not told.
     async fn copy(&self, context: &ControllerContext) -> anyhow::Result<Arc<Overlay>> {
-        let mut kinds: Vec<Kind> = controllers::controllers(context).iter().flat_map(|one| one.watches()).collect();
+        let context = ControllerContext { analysis: None, ..context.clone() };
+        let mut kinds: Vec<Kind> = controllers::controllers(&context).iter().flat_map(|one| one.watches()).collect();
         kinds.sort();
         kinds.dedup();
         let copied = Overlay::copy(&self.platform.backend, kinds, &self.key.namespace).await;
@@ -358,7 +367,8 @@ impl OneShot {
     ) -> ControllerContext {
         let events: Arc<dyn EventSink> = Arc::new(DryRunEvents);
         let store = Store::new(copy, Namespaces::Only(vec![self.key.namespace.clone()]));
-        ControllerContext { store, events, decisions, ..context.clone() }
+        // Nothing is measured for a copy.
+        ControllerContext { store, events, decisions, analysis: None, ..context.clone() }
     }
 
     /// A driver on synced caches. Fails when the object is not there.

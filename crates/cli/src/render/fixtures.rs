@@ -285,7 +285,7 @@ pub(crate) fn rolling_back() -> (Cell, RouteStatus) {
 pub(crate) fn failed() -> (Cell, RouteStatus) {
     let mut status = canary(3, 0);
     status.phase = Some(CellPhase::Failed);
-    status.message = "1.1.0 failed: analysis success-rate failed; 1.0.0 serves".to_owned();
+    status.message = "1.1.0 was taken back: analysis success-rate failed; 1.0.0 serves".to_owned();
     status.desired_version = Some("1.0.0".to_owned());
     status.blocked_versions = vec!["1.1.0".to_owned()];
     if let Some(rollout) = &mut status.rollout {

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use okra_api::{
     Cell, RouteOutcome,
-    cell_status::{CellPhase, RolloutOutcome, TargetGroupState},
+    cell_status::{CellPhase, RolloutOutcome, RolloutStatus, TargetGroupState},
     condition::{self, NewCondition, reason},
 };
 
@@ -167,9 +167,6 @@ impl Planner<'_> {
             reason::UNSUPPORTED_INGRESS,
             reason::NOTHING_HEALTHY,
         ];
-        let last = self.status.rollout.as_ref().filter(|rollout| rollout.finished_at.is_some());
-        let failed = last
-            .is_some_and(|rollout| matches!(rollout.outcome, Some(RolloutOutcome::Failed | RolloutOutcome::Aborted)));
         // A foreign edit holds the way back, too: that is nothing that ends by itself.
         if self.is_winding_back() && !self.is_foreign() {
             CellPhase::RollingBack
@@ -183,11 +180,17 @@ impl Planner<'_> {
             CellPhase::Progressing
         } else if self.stable().is_none() {
             CellPhase::Pending
-        } else if failed {
+        } else if self.failed().is_some() {
             CellPhase::Failed
         } else {
             CellPhase::Healthy
         }
+    }
+
+    /// The last rollout, where it is over and its version was taken back.
+    fn failed(&self) -> Option<&RolloutStatus> {
+        let last = self.status.rollout.as_ref().filter(|rollout| rollout.finished_at.is_some())?;
+        matches!(last.outcome, Some(RolloutOutcome::Failed | RolloutOutcome::Aborted)).then_some(last)
     }
 
     fn is_paused(&self) -> bool {
@@ -205,7 +208,10 @@ impl Planner<'_> {
             (Some(rollout), Some(stable)) => {
                 format!("takes the traffic of {} back to {stable}: {}", rollout.version, rollout.reason)
             }
-            (_, Some(stable)) => format!("{stable} serves"),
+            (_, Some(stable)) => match self.failed() {
+                Some(failed) => format!("{} was taken back: {}; {stable} serves", failed.version, failed.reason),
+                None => format!("{stable} serves"),
+            },
             (_, None) => "nothing serves yet".to_owned(),
         }
     }

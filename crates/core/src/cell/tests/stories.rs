@@ -156,6 +156,9 @@ fn a_failed_analysis_goes_back_in_one_call_and_blocks() {
     assert_eq!(world.weights(), weights(&[("v1-a", 100), ("v2-a", 0)]));
     assert_eq!(world.outcome(), Some(RolloutOutcome::Failed));
     assert_eq!(world.phase(), CellPhase::Failed);
+    let message = world.message();
+    assert!(message.starts_with("2.0.0 was taken back: AnalysisRun web-r2-1-analysis ended Failed"), "{message}");
+    assert!(message.ends_with("; 1.0.0 serves"), "{message}");
     assert_eq!(world.status().blocked_versions, ["2.0.0"]);
     world.pass(seconds(3600));
     assert_eq!(world.weights(), weights(&[("v1-a", 100), ("v2-a", 0)]));
