@@ -20,7 +20,7 @@ use crate::rig::Rig;
 /// Cells on one load balancer: two target groups each, and 100 groups are its quota.
 pub const CELLS_PER_LISTENER: usize = 50;
 /// How many requests of ours are under way at once.
-const AT_ONCE: usize = 16;
+pub const AT_ONCE: usize = 16;
 /// How often Cells are looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// The AWS account of a fleet that fits in one.

@@ -5,6 +5,7 @@
 mod audit;
 mod compare;
 mod fleet;
+mod metrics;
 mod process;
 mod report;
 mod rig;

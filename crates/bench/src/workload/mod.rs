@@ -1,5 +1,6 @@
 //! The workloads.
 
+mod analysis;
 mod calls;
 mod failover;
 mod latency;
@@ -20,6 +21,8 @@ pub enum Workload {
     Latency,
     /// From a request to abort to the change that sends all traffic back
     Rollback,
+    /// Queries of metrics, and from a bad answer to the change that sends all traffic back
+    Analysis,
     /// From the end of one replica to the first change by the other
     Failover,
     /// Nothing happens: calls, processor time and memory
@@ -30,7 +33,8 @@ pub enum Workload {
 
 impl Workload {
     /// All of them, in the order in which they run.
-    pub const ALL: [Self; 6] = [Self::Calls, Self::Latency, Self::Rollback, Self::Failover, Self::Rest, Self::Wave];
+    pub const ALL: [Self; 7] =
+        [Self::Calls, Self::Latency, Self::Rollback, Self::Analysis, Self::Failover, Self::Rest, Self::Wave];
 
     /// What `--only` calls it.
     pub fn name(self) -> &'static str {
@@ -38,6 +42,7 @@ impl Workload {
             Self::Calls => calls::NAME,
             Self::Latency => latency::NAME,
             Self::Rollback => rollback::NAME,
+            Self::Analysis => analysis::NAME,
             Self::Failover => failover::NAME,
             Self::Rest => rest::NAME,
             Self::Wave => wave::NAME,
@@ -50,6 +55,7 @@ impl Workload {
             Self::Calls => calls::ABOUT,
             Self::Latency => latency::ABOUT,
             Self::Rollback => rollback::ABOUT,
+            Self::Analysis => analysis::ABOUT,
             Self::Failover => failover::ABOUT,
             Self::Rest => rest::ABOUT,
             Self::Wave => wave::ABOUT,
@@ -62,6 +68,7 @@ impl Workload {
             Self::Calls => calls::run(args, report).await,
             Self::Latency => latency::run(args, report).await,
             Self::Rollback => rollback::run(args, report).await,
+            Self::Analysis => analysis::run(args, report).await,
             Self::Failover => failover::run(args, report).await,
             Self::Rest => rest::run(args, report).await,
             Self::Wave => wave::run(args, report).await,
