@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::SignedDuration;
-use okra_api::{names::ADOPT_RULE_ANNOTATION, route::REMEMBERED_INTENTS};
+use okra_api::{RouteOutcome, names::ADOPT_RULE_ANNOTATION, route::REMEMBERED_INTENTS};
 
 use super::{
     grouping::VersionedGroup,
-    observed::{DesiredRoute, RouteGroup},
+    observed::{DesiredRoute, ObservedRoute, RouteGroup},
     plan::{Action, Planner},
     route_object::fingerprint_of,
     steps::share_at,
@@ -366,10 +366,13 @@ impl Planner<'_> {
     }
 
     /// What is asked for while nothing may move: the same as before; but a raise of the canary that the router has
-    /// not answered yet is taken back to what it holds.
+    /// not answered yet is taken back to what it holds. What somebody else made of the rule is nothing to go back to,
+    /// unless a person accepted it.
     fn frozen_route(&self) -> DesiredRoute {
         let mut route = self.unchanged_route();
-        let Some(observed) = self.route().filter(|route| !route.is_verified()) else { return route };
+        let accepted = !self.status.accepted_weights.is_empty();
+        let is_ours = |route: &&ObservedRoute| accepted || route.outcome() != Some(RouteOutcome::Foreign);
+        let Some(observed) = self.route().filter(|route| !route.is_verified()).filter(is_ours) else { return route };
         let held: BTreeMap<String, i32> =
             observed.status.weights.iter().map(|weight| (weight.name.clone(), weight.weight)).collect();
         let share = |weights: &BTreeMap<String, i32>| -> i64 {

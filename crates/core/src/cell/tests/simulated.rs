@@ -261,3 +261,18 @@ fn a_group_that_could_not_be_drained_serves_on_the_way_back() {
     assert!(world.ask(Verb::Abort, &[]).0);
     assert_eq!(world.weights(), weights(&[("v1-a", 50), ("v1-b", 50), ("v2-a", 0)]));
 }
+
+/// Seed 7034: somebody lowered the share of a held canary, and its Cell asked for just that, as if its own raise were open.
+#[test]
+fn what_somebody_else_made_of_a_held_rule_is_not_asked_for() {
+    let mut world = mid_canary();
+    assert!(world.ask(Verb::Pause, &[]).0);
+    let asked = |world: &World| world.route.as_ref().unwrap().desired.weights();
+    let before = asked(&world);
+    world.foreign_edit(&[("v1-a", 45), ("v1-b", 45), ("v2-a", 5), ("v2-b", 5)]);
+    world.run();
+    assert_eq!(world.phase(), CellPhase::Paused);
+    assert_eq!(asked(&world), before);
+    assert!(world.ask(Verb::Resume, &[("restore", "true")]).0);
+    assert_eq!(asked(&world), before);
+}
