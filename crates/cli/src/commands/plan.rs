@@ -60,7 +60,7 @@ fn render(plan: &Plan, now: Timestamp) -> String {
 
 fn action(action: &Action) -> String {
     match action {
-        Action::WriteRoute(route) => format!("ask the load balancer for {}", weights(route)),
+        Action::WriteRoute { desired, .. } => format!("ask the load balancer for {}", weights(desired)),
         Action::CreatePause { name, expire_time: Some(at), .. } => format!("create Pause {name} until {at}"),
         Action::CreatePause { name, .. } => format!("create Pause {name} until somebody resumes"),
         Action::CancelPause { name } => format!("cancel Pause {name}"),

@@ -26,7 +26,7 @@ impl CellController {
     pub(super) async fn apply(&self, cell: &Cell, action: &Action, route: Option<i64>) -> Result<(), ReconcileError> {
         let key = |name: &str| Key::new(cell.namespace().unwrap_or_default(), name);
         match action {
-            Action::WriteRoute(desired) => self.write_route(cell, desired, route).await,
+            Action::WriteRoute { desired, .. } => self.write_route(cell, desired, route).await,
             Action::CreatePause { name, expire_time, rollout, step } => {
                 let mut pause = Pause::new(name, PauseSpec { expire_time: *expire_time });
                 adopt(cell, &mut pause, [(ROLLOUT_LABEL, rollout.clone()), (STEP_INDEX_LABEL, step.to_string())]);

@@ -18,7 +18,7 @@ use okra_api::{
     version_blocklist::BlockedVersion,
 };
 use okra_core::{
-    cell::{self, Plan},
+    cell::{self, Action, Plan},
     route::Capabilities,
 };
 use okra_provider::{
@@ -295,6 +295,12 @@ impl Reconciler for CellController {
         // io
         if rollout_id(Some(&plan.status)) != rollout_id(cell.status.as_ref()) {
             self.confirm_blocklist(key, &blocked).await?;
+        }
+        let takes_back =
+            plan.actions.iter().any(|action| matches!(action, Action::WriteRoute { takes_back: true, .. }));
+        if takes_back && !self.left.lock().contains_key(key) {
+            // No status is written before it, which would fail on a copy that is not the present one.
+            self.context.store.confirm(&*stored).await?;
         }
         for action in plan.actions.iter().filter(|action| action.precedes_status()) {
             self.apply(&cell, action, route).await?;

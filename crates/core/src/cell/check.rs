@@ -27,7 +27,7 @@ pub fn check(observed: &ObservedCell, plan: &Plan) -> Vec<Breach> {
     let routes: Vec<&DesiredRoute> = plan
         .actions
         .iter()
-        .filter_map(|action| if let Action::WriteRoute(route) = action { Some(&**route) } else { None })
+        .filter_map(|action| if let Action::WriteRoute { desired, .. } = action { Some(&**desired) } else { None })
         .collect();
     if routes.len() > 1 {
         breaches.push(Breach { invariant: "S12", message: "two traffic actions in one plan".to_owned() });

@@ -99,7 +99,7 @@ impl Planner<'_> {
 
     /// Whether this plan asks the router for something new.
     fn writes_route(&self) -> bool {
-        self.actions.iter().any(|action| matches!(action, Action::WriteRoute(_)))
+        self.actions.iter().any(|action| matches!(action, Action::WriteRoute { .. }))
     }
 
     /// At rest too the weights are only right once the load balancer said so.
@@ -221,7 +221,7 @@ impl Planner<'_> {
         let written = self
             .actions
             .iter()
-            .find_map(|action| if let Action::WriteRoute(route) = action { Some(&**route) } else { None });
+            .find_map(|action| if let Action::WriteRoute { desired, .. } = action { Some(&**desired) } else { None });
         written.or_else(|| self.route().map(|route| &route.desired))
     }
 

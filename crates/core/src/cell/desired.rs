@@ -479,7 +479,21 @@ impl Planner<'_> {
             }
         }
         desired.former = self.former_intents();
-        self.actions.push(Action::WriteRoute(Box::new(desired)));
+        let takes_back = self.takes_back(&desired);
+        let write = Action::WriteRoute { desired: Box::new(desired), takes_back };
+        // Nothing else comes before the way back, a block of the version neither.
+        let place = if takes_back { 0 } else { self.actions.len() };
+        self.actions.insert(place, write);
+    }
+
+    /// Whether a route ends a rollout by giving everything to the version that the stored status calls stable. Nobody
+    /// has to remember it before it is done: the cause is there until the status says that it was seen.
+    fn takes_back(&self, desired: &DesiredRoute) -> bool {
+        let stored = self.observed.cell.status.as_ref().and_then(|status| status.stable_version.as_ref());
+        let Some(stable) = stored.and_then(|stable| version::parse(stable).ok()) else { return false };
+        let is_stable = |name: &str| self.version_of(name).as_ref() == Some(&stable);
+        let mut weighted = desired.groups.iter().filter(|group| group.weight > 0).peekable();
+        self.is_winding_back() && weighted.peek().is_some() && weighted.all(|group| is_stable(&group.name))
     }
 
     /// What the route was asked for until now: a late write of it may still arrive, and is then known as our own.

@@ -24,8 +24,13 @@ use crate::{
 /// One thing to do. Concrete: whoever carries it out decides nothing.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// The traffic action: this is what the route object's spec should be.
-    WriteRoute(Box<DesiredRoute>),
+    /// The traffic action.
+    WriteRoute {
+        /// What the route object's spec should be.
+        desired: Box<DesiredRoute>,
+        /// Whether it gives everything back to the version that the stored status calls stable.
+        takes_back: bool,
+    },
     /// Create a Pause of this name, owned by the Cell.
     CreatePause {
         /// Its name.
@@ -93,13 +98,15 @@ impl Action {
     ///
     /// The status remembers how far the rollout is, so it is written before the traffic moves: a crash between the
     /// two leads to the same write, never to a weight of an earlier step. What the status does not remember (a block,
-    /// a child) comes before it, and is done again without effect.
+    /// a child) comes before it, and is done again without effect. So does the traffic that goes back: nobody waits for
+    /// a note about it, no raise that was decided earlier goes out meanwhile, and after a crash its cause is still there.
     pub fn precedes_status(&self) -> bool {
         match self {
-            Self::WriteRoute(_) | Self::CancelPause { .. } => {
+            Self::WriteRoute { takes_back: false, .. } | Self::CancelPause { .. } => {
                 crate::planted::is_planted(crate::planted::Planted::StatusAfterAction)
             }
-            Self::CreatePause { .. }
+            Self::WriteRoute { takes_back: true, .. }
+            | Self::CreatePause { .. }
             | Self::DeletePause { .. }
             | Self::Block(_)
             | Self::Unblock { .. }

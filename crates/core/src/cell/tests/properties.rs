@@ -259,7 +259,7 @@ fn at_most_one_traffic_action() {
     world.add("v2-a", "2.0.0");
     for _ in 0..50 {
         let plan = crate::cell::plan(&world.observe(), world.now);
-        let traffic = plan.actions.iter().filter(|action| matches!(action, Action::WriteRoute(_))).count();
+        let traffic = plan.actions.iter().filter(|action| matches!(action, Action::WriteRoute { .. })).count();
         assert!(traffic <= 1);
         if !world.reconcile() && !world.route_tick() {
             break;

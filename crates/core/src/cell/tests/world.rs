@@ -221,7 +221,7 @@ impl World {
 
     pub fn act(&mut self, action: Action) {
         match action {
-            Action::WriteRoute(desired) => {
+            Action::WriteRoute { desired, .. } => {
                 let route = self.route.get_or_insert_with(ObservedRoute::default);
                 route.generation += 1;
                 route.desired = *desired;
