@@ -2,6 +2,7 @@
 
 use okra_app::{
     analyze::{self, Ending, Options},
+    metric_profiles::MetricProfiles,
     okrad::install_tls_provider,
     signals,
 };
@@ -16,6 +17,9 @@ use crate::args::Analyze;
 pub async fn run(args: Analyze, context: &mut Context) -> Result<ExitStatus, CommandError> {
     let egress = analyze::egress(&args.metric_egress_allow, &args.metric_egress_deny);
     let egress = egress.map_err(|error| CommandError::usage("bad range of addresses", error))?;
+    let profiles = args.metric_profiles.filter(|path| !path.as_os_str().is_empty());
+    let profiles = MetricProfiles::read(profiles.as_deref());
+    let profiles = profiles.map_err(|error| CommandError::usage("bad metric profiles", format!("{error:#}")))?;
     let plan = args.subject.plan()?;
     if args.timeout.is_none() {
         plan.warn_of_endless(&mut context.printer);
@@ -23,9 +27,10 @@ pub async fn run(args: Analyze, context: &mut Context) -> Result<ExitStatus, Com
     install_tls_provider();
     let signals = signals::listen().map_err(|error| CommandError::internal("failed to listen for signals", error))?;
     let mut told = plan.teller(&mut context.printer);
-    let Plan { name, spec, secrets } = plan;
+    let Plan { name, spec, annotations, secrets } = plan;
     let aws_endpoint_url = args.aws_endpoint_url.filter(|url| !url.is_empty());
-    let options = Options { name, spec, secrets, egress, aws_endpoint_url, timeout: args.timeout };
+    let options =
+        Options { name, spec, annotations, profiles, secrets, egress, aws_endpoint_url, timeout: args.timeout };
     let analyzed = analyze::run(options, &signals.stop, &mut told).await;
     drop(told);
     let analyzed = analyzed.map_err(|error| CommandError::failed("failed to analyze", format!("{error:#}")))?;

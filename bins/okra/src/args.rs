@@ -1,6 +1,6 @@
 //! What can be said on the command line of okra: every command of okractl, and its own.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use okra_cli::{Global, args::duration};
 
@@ -55,6 +55,10 @@ pub struct Analyze {
     /// machine is allowed, unlike in okrad: deny 127.0.0.0/8 and ::1 where templates are not yours.
     #[arg(long, env = "OKRA_METRIC_EGRESS_DENY", hide_env_values = true, value_name = "CIDR", value_delimiter = ',')]
     pub metric_egress_deny: Vec<String>,
+    /// File with named profiles of metrics: where on AWS a template with annotation okra.mumo.co/metric-profile measures,
+    /// and as whom.
+    #[arg(long, env = "OKRA_METRIC_PROFILES", hide_env_values = true, value_name = "FILE")]
+    pub metric_profiles: Option<PathBuf>,
     /// Endpoint for every AWS service [default: the AWS SDK's own variables].
     #[arg(long, env = "OKRA_AWS_ENDPOINT_URL", hide_env_values = true, value_name = "URL")]
     pub aws_endpoint_url: Option<String>,

@@ -43,39 +43,36 @@ pub struct AwsProfile {
 pub struct AwsProfiles {
     /// For metrics without a profile.
     pub default: AwsProfile,
-    /// By name. A name that is not here is an error: another account's metric must not pass for the right one's.
+    /// By name.
     pub profiles: BTreeMap<String, AwsProfile>,
     /// Where CloudWatch is; none for AWS itself.
     pub endpoint_url: Option<String>,
 }
 
-impl AwsProfiles {
-    fn of(&self, name: Option<&str>) -> Result<&AwsProfile, String> {
-        let Some(name) = name else { return Ok(&self.default) };
-        self.profiles.get(name).ok_or_else(|| format!("no AWS profile {name:?} is configured"))
-    }
-}
-
 pub(crate) async fn run(
     context: &mut Context<'_>,
     spec: CloudWatchMetric,
-    profiles: &AwsProfiles,
+    endpoint_url: Option<&str>,
 ) -> Result<Reading, MetricError> {
-    measure(context, spec, profiles).await.map(Reading::Sample).map_err(MetricError::new)
+    measure(context, spec, endpoint_url).await.map(Reading::Sample).map_err(MetricError::new)
 }
 
-async fn measure(context: &mut Context<'_>, spec: CloudWatchMetric, profiles: &AwsProfiles) -> Result<Sample, String> {
+async fn measure(
+    context: &mut Context<'_>,
+    spec: CloudWatchMetric,
+    endpoint_url: Option<&str>,
+) -> Result<Sample, String> {
     let interval = if spec.interval.is_empty() { DEFAULT_INTERVAL } else { &spec.interval };
     let interval = SignedDuration::from_nanos(go::duration_nanos(interval)?);
     let start = context.now.saturating_sub(interval).unwrap_or(context.now);
-    let profile = profiles.of(context.request.profile.as_deref())?;
+    let profile = context.aws;
     let account = profile.account.as_deref();
     let queries: Vec<Json> = spec.metric_data_queries.into_iter().map(|asked| query(asked, account)).collect();
     let body = json!({"StartTime": seconds(start), "EndTime": seconds(context.now), "MetricDataQueries": queries});
 
     let signer = context.signer.ok_or("cloudWatch is not available: this process has no AWS credentials")?;
     let region = signer.region(profile.region.as_deref().unwrap_or_default(), "").await?;
-    let url = profiles.endpoint_url.clone().unwrap_or_else(|| endpoint(&region));
+    let url = endpoint_url.map_or_else(|| endpoint(&region), str::to_owned);
     let deadline = Deadline::after_seconds(TIMEOUT);
     let mut call = Call::post(parse_url(&url)?, "application/x-amz-json-1.0", body.to_string(), deadline);
     call.set_header("X-Amz-Target", "GraniteServiceVersion20100801.GetMetricData")?;

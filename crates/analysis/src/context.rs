@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use okra_provider::metric::{MetricRequest, RequestSigner, SecretText, Secrets};
 
+use crate::cloud_watch::AwsProfile;
 use crate::http::Http;
 use crate::redact::Redaction;
 
@@ -38,6 +39,8 @@ pub(crate) struct Context<'a> {
     pub(crate) http: &'a Http,
     pub(crate) secrets: &'a dyn Secrets,
     pub(crate) signer: Option<&'a dyn RequestSigner>,
+    /// Where metrics of AWS are, by the profile of the request.
+    pub(crate) aws: &'a AwsProfile,
     pub(crate) environment: &'a Environment,
     /// The namespace of this process, where Argo Rollouts looks for the Secrets of providers.
     pub(crate) own_namespace: &'a str,

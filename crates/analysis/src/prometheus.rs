@@ -156,11 +156,17 @@ impl Asked<'_> {
     /// Amazon's managed Prometheus is known by its address, as in Argo Rollouts.
     async fn sign(&self, context: &mut Context<'_>, call: &mut Call) -> Result<(), String> {
         let SigV4 { region, profile, role_arn } = &self.spec.authentication.sigv4;
-        let configured = [region, profile, role_arn].iter().any(|part| !part.is_empty());
+        let aws = context.aws;
+        let or = |own: &'_ String, named: &Option<String>| {
+            if own.is_empty() { named.clone().unwrap_or_default() } else { own.clone() }
+        };
+        // What the template says wins over the named profile.
+        let (region, role_arn) = (or(region, &aws.region), or(role_arn, &aws.role_arn));
+        let configured = [&region, profile, &role_arn].iter().any(|part| !part.is_empty());
         if !configured || !self.address.as_str().contains("aps-workspaces") {
             return Ok(());
         }
-        let identity = Identity { service: "aps", region, profile, role_arn };
+        let identity = Identity { service: "aps", region: &region, profile, role_arn: &role_arn };
         sigv4::sign(context, call, identity).await
     }
 }

@@ -6,16 +6,17 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::FutureExt as _;
 use jiff::Timestamp;
+use okra_api::names::METRIC_PROFILE_ANNOTATION;
 use okra_provider::metric::{
     MetricError, MetricProvider, MetricRequest, OpenMeasurement, Reading, RequestSigner, Secrets,
 };
 use serde_json::Value as Json;
 
-use crate::cloud_watch::AwsProfiles;
+use crate::cloud_watch::{AwsProfile, AwsProfiles};
 use crate::coalesce::Flights;
 use crate::context::{Context, Environment};
 use crate::http::Http;
-use crate::job::{self, JobPlaces};
+use crate::job::{self, JobPlace, JobPlaces};
 use crate::redact::Redaction;
 use crate::spec::{Kind, parse};
 use crate::{cloud_watch, datadog, graphite, influxdb, kayenta, new_relic, prometheus, skywalking, wavefront, web};
@@ -61,6 +62,33 @@ impl Providers {
     }
 }
 
+impl ProvidersConfig {
+    /// Whether there is such a profile. Another account's metric, or another cluster's Job, must not pass for the right
+    /// one's.
+    fn check_profile(&self, request: &MetricRequest) -> Result<(), MetricError> {
+        match request.profile.as_deref() {
+            Some(name) if !self.aws.profiles.contains_key(name) && !self.jobs.profiles.contains_key(name) => {
+                Err(MetricError::new(format!(
+                    "no metric profile {name:?} is configured: add it to the file of --metric-profiles, or correct \
+                     annotation {METRIC_PROFILE_ANNOTATION}"
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn aws_of(&self, request: &MetricRequest) -> Result<&AwsProfile, MetricError> {
+        self.check_profile(request)?;
+        let named = request.profile.as_deref().and_then(|name| self.aws.profiles.get(name));
+        Ok(named.unwrap_or(&self.aws.default))
+    }
+
+    fn job_place(&self, request: &MetricRequest) -> Result<&JobPlace, MetricError> {
+        self.check_profile(request)?;
+        self.jobs.of(request.profile.as_deref())
+    }
+}
+
 impl Inner {
     async fn query(&self, request: &MetricRequest, now: Timestamp) -> Result<Reading, MetricError> {
         let Some((kind, spec)) = Kind::of(&request.provider) else {
@@ -71,6 +99,7 @@ impl Inner {
             http: &self.config.http,
             secrets: self.config.secrets.as_ref(),
             signer: self.config.signer.as_deref(),
+            aws: self.config.aws_of(request)?,
             environment: &self.config.environment,
             own_namespace: &self.config.own_namespace,
             request,
@@ -93,10 +122,12 @@ impl Inner {
             Kind::SkyWalking => skywalking::run(context, read(kind, spec)?).await,
             Kind::Kayenta => kayenta::run(context, read(kind, spec)?).await,
             Kind::Job => {
-                let place = self.config.jobs.of(context.request.profile.as_deref())?;
+                let place = self.config.job_place(context.request)?;
                 job::run(place, context.request, read(kind, spec)?, context.now).await
             }
-            Kind::CloudWatch => cloud_watch::run(context, read(kind, spec)?, &self.config.aws).await,
+            Kind::CloudWatch => {
+                cloud_watch::run(context, read(kind, spec)?, self.config.aws.endpoint_url.as_deref()).await
+            }
             Kind::Plugin => Err(refused_plugin(&context.request.name, spec)),
         }
     }
@@ -155,7 +186,7 @@ impl MetricProvider for Providers {
     ) -> Result<Reading, MetricError> {
         let config = &self.inner.config;
         let outcome = match Kind::of(&request.provider) {
-            Some((Kind::Job, _)) => match config.jobs.of(request.profile.as_deref()) {
+            Some((Kind::Job, _)) => match config.job_place(request) {
                 Ok(place) => job::resume(place, request, open, now).await,
                 Err(error) => Err(error),
             },
@@ -175,7 +206,7 @@ impl MetricProvider for Providers {
         now: Timestamp,
     ) -> Result<Reading, MetricError> {
         let outcome = match Kind::of(&request.provider) {
-            Some((Kind::Job, _)) => match self.inner.config.jobs.of(request.profile.as_deref()) {
+            Some((Kind::Job, _)) => match self.inner.config.job_place(request) {
                 Ok(place) => job::terminate(place, request, open).await,
                 Err(error) => Err(error),
             },
@@ -187,9 +218,7 @@ impl MetricProvider for Providers {
 
     async fn garbage_collect(&self, request: &MetricRequest, keep: usize) -> Result<(), MetricError> {
         match Kind::of(&request.provider) {
-            Some((Kind::Job, _)) => {
-                job::garbage_collect(self.inner.config.jobs.of(request.profile.as_deref())?, request, keep).await
-            }
+            Some((Kind::Job, _)) => job::garbage_collect(self.inner.config.job_place(request)?, request, keep).await,
             _ => Ok(()),
         }
     }

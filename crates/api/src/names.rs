@@ -25,6 +25,10 @@ pub const REQUEST_ANNOTATION: &str = "okra.mumo.co/request";
 /// another installation's id to take its rule over.
 pub const ADOPT_RULE_ANNOTATION: &str = "okra.mumo.co/adopt-rule";
 
+/// On an AnalysisTemplate or an AnalysisRun: the named profile that its metrics are measured with. Of one metric:
+/// `okra.mumo.co/metric-profile.<metric>`, which wins.
+pub const METRIC_PROFILE_ANNOTATION: &str = "okra.mumo.co/metric-profile";
+
 /// Tag on a listener rule: `<namespace>/<name>` of the Cell that owns it.
 pub const CELL_TAG: &str = "okra.mumo.co/cell";
 /// Tag on a listener rule: the id of the installation that owns it.

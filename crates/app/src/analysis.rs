@@ -4,14 +4,14 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Secret;
-use okra_analysis::{
-    AwsProfiles, Cidr, EgressPolicy, Environment, Http, JobPlace, JobPlaces, Providers, ProvidersConfig,
-};
+use okra_analysis::{Cidr, EgressPolicy, Environment, Http, JobPlace, JobPlaces, Providers, ProvidersConfig};
 use okra_aws::SigV4Signer;
 use okra_provider::{
     BackendError, Key, MetricProvider, SecretText, Store,
     metric::{RequestSigner, Secrets},
 };
+
+use crate::metric_profiles::MetricProfiles;
 
 /// Who measures for AnalysisRuns.
 #[derive(Clone)]
@@ -37,24 +37,27 @@ pub struct AnalysisOptions {
     pub namespace: String,
     /// Endpoint for every AWS service.
     pub aws_endpoint_url: Option<String>,
+    /// Profiles that metrics may choose.
+    pub profiles: MetricProfiles,
 }
 
 impl Analysis {
-    /// Calls nothing yet. An error when the machine's TLS cannot be set up.
-    pub fn new(store: Store, options: AnalysisOptions) -> anyhow::Result<Self> {
-        let AnalysisOptions { allow, deny, api_server, jobs, namespace, aws_endpoint_url } = options;
+    /// Calls nothing yet. An error when the machine's TLS cannot be set up, or a kubeconfig of a profile is none.
+    pub async fn new(store: Store, options: AnalysisOptions) -> anyhow::Result<Self> {
+        let AnalysisOptions { allow, deny, api_server, jobs, namespace, aws_endpoint_url, profiles } = options;
         let policy = EgressPolicy::new(allow, deny).with_api_server(api_server);
         let http = Http::new(policy).map_err(|error| anyhow::anyhow!("failed to set up HTTP for metrics: {error}"))?;
         let secrets: Arc<dyn Secrets> = Arc::new(StoreSecrets(store.clone()));
-        let aws = AwsProfiles { endpoint_url: aws_endpoint_url.clone(), ..AwsProfiles::default() };
+        let aws = profiles.aws(aws_endpoint_url.clone());
         let signer: Arc<dyn RequestSigner> = Arc::new(SigV4Signer::new(aws_endpoint_url));
         let here = jobs.then_some(JobPlace { store, namespace: None, remote: false });
+        let jobs = JobPlaces { profiles: profiles.job_places(here.as_ref()).await?, default: here };
         let provider = Arc::new(Providers::new(ProvidersConfig {
             http,
             secrets: secrets.clone(),
             signer: Some(signer),
             aws,
-            jobs: JobPlaces { default: here, profiles: BTreeMap::new() },
+            jobs,
             environment: Environment::of_process(),
             own_namespace: namespace,
         }));

@@ -10,16 +10,16 @@ use std::{
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use okra_analysis::{
-    AwsProfiles, Cidr, EgressPolicy, Environment, Http, InvalidCidr, JobPlaces, Providers, ProvidersConfig,
-};
+use okra_analysis::{Cidr, EgressPolicy, Environment, Http, InvalidCidr, JobPlaces, Providers, ProvidersConfig};
 use okra_api::{
     AnalysisRun, RunPhase,
     analysis::{AnalysisRunSpec, AnalysisRunStatus, Measurement},
 };
 use okra_aws::SigV4Signer;
 use okra_controller::analysis_run::measure;
-use okra_core::analysis::{NoData, Observed, Secrets as Resolved, Taken, assess, missing_key, secret_keys};
+use okra_core::analysis::{
+    Annotations, NoData, Observed, Secrets as Resolved, Taken, assess, missing_key, secret_keys,
+};
 use okra_provider::{
     Clock, MetricProvider, SecretText,
     metric::{RequestSigner, Secrets},
@@ -30,7 +30,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::SystemClock;
+use crate::{clock::SystemClock, metric_profiles::MetricProfiles};
 
 /// The providers look for their own Secrets here, and a template that says `namespaced` as well.
 const NAMESPACE: &str = "default";
@@ -41,6 +41,10 @@ pub struct Options {
     pub name: String,
     /// What is measured. Arguments that come from Secrets find them in `secrets`.
     pub spec: AnalysisRunSpec,
+    /// The profiles that its metrics are measured with.
+    pub annotations: Annotations,
+    /// What these profiles are.
+    pub profiles: MetricProfiles,
     /// Secrets by name: those of arguments, and those of providers.
     pub secrets: BTreeMap<String, BTreeMap<String, SecretText>>,
     /// Where measurements may go.
@@ -98,13 +102,14 @@ pub async fn run(
         http,
         secrets: secrets.clone(),
         signer: Some(signer),
-        aws: AwsProfiles { endpoint_url: options.aws_endpoint_url, ..AwsProfiles::default() },
+        aws: options.profiles.aws(options.aws_endpoint_url),
         jobs: JobPlaces::default(),
         environment: Environment::of_process(),
         own_namespace: NAMESPACE.to_owned(),
     }));
     let mut run = AnalysisRun::new(&options.name, options.spec);
     run.metadata.namespace = Some(NAMESPACE.to_owned());
+    run.metadata.annotations = Some(options.annotations);
     run.metadata.creation_timestamp = Some(Time(Timestamp::now()));
     let resolved = secrets.resolved(&run.spec);
     let driver = Driver { run, provider, secrets: resolved, flights: JoinSet::new(), outstanding: BTreeSet::new() };

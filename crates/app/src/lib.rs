@@ -14,6 +14,7 @@ pub mod installation;
 pub mod leading;
 pub mod lease;
 pub mod metered;
+pub mod metric_profiles;
 pub mod metrics;
 pub mod okrad;
 pub mod oneshot;

@@ -8,7 +8,7 @@ use okra_api::{
     analysis::{AnalysisRunSpec, AnalysisTemplateRef, AnalysisTemplateSpec, Argument, ArgumentSource, SecretKeyRef},
     names::TIMESTAMP_LABEL,
 };
-use okra_core::analysis::{INSTANCE_ID_LABEL, flatten, run_spec};
+use okra_core::analysis::{Annotations, INSTANCE_ID_LABEL, flatten, profile_annotations, run_spec};
 use okra_provider::{Key, Store};
 use uuid::Uuid;
 
@@ -121,7 +121,7 @@ impl NewRun {
         if let Some(name) = repeated(names.map(String::as_str)) {
             return Err(CommandError::usage(what(), format!("argument {name} is given twice")));
         }
-        let (spec, unknown) = self.spec(&session.store, &session.namespace).await?;
+        let (spec, annotations, unknown) = self.spec(&session.store, &session.namespace).await?;
         for name in unknown {
             context.printer.note(&format!("the template has no argument {name}; it is left out"));
         }
@@ -133,17 +133,24 @@ impl NewRun {
             labels.insert(INSTANCE_ID_LABEL.to_owned(), self.analysis_instance_id.clone());
         }
         run.metadata.labels = Some(labels);
+        run.metadata.annotations = Some(annotations).filter(|annotations| !annotations.is_empty());
         Ok(run)
     }
 
-    /// The spec, and the arguments that no template has.
-    async fn spec(&self, store: &Store, namespace: &str) -> Result<(AnalysisRunSpec, Vec<String>), CommandError> {
+    /// The spec, the profiles that the templates choose, and the arguments that no template has.
+    async fn spec(
+        &self,
+        store: &Store,
+        namespace: &str,
+    ) -> Result<(AnalysisRunSpec, Annotations, Vec<String>), CommandError> {
         let what = || format!("failed to make an AnalysisRun of {}", self.template_name);
         let cluster_scope = self.template_type == TemplateType::ClusterAnalysisTemplate;
         let root = AnalysisTemplateRef { template_name: self.template_name.clone(), cluster_scope };
         let found = templates(store, namespace, root.clone()).await?;
-        let flat = flatten(&[root], |reference| found.get(reference));
+        let flat = flatten(&[root], |reference| found.get(reference).map(|(_, spec)| spec));
         let flat = flat.map_err(|error| CommandError::failed(what(), error))?;
+        let annotations = profile_annotations(&flat.origins, |reference| found.get(reference).map(|(own, _)| own));
+        let annotations = annotations.map_err(|error| CommandError::failed(what(), error))?;
         let secrets = self.secrets.iter().map(|(name, key)| secret_arg(name, key.clone()));
         let args: Vec<Argument> = plain_args(&self.args).chain(secrets).collect();
         let is_unknown = |arg: &&Argument| !flat.args.iter().any(|declared| declared.name == arg.name);
@@ -151,29 +158,31 @@ impl NewRun {
         let spec = run_spec(flat, &args, &[], &[]).map_err(|error| {
             CommandError::failed(what(), error).hint("give each argument that has no default with --args NAME=VALUE")
         })?;
-        Ok((spec, unknown))
+        Ok((spec, annotations, unknown))
     }
 }
 
-/// The template and all that it refers to.
+/// The template and all that it refers to, with their annotations.
 async fn templates(
     store: &Store,
     namespace: &str,
     root: AnalysisTemplateRef,
-) -> Result<BTreeMap<AnalysisTemplateRef, AnalysisTemplateSpec>, CommandError> {
+) -> Result<BTreeMap<AnalysisTemplateRef, (Annotations, AnalysisTemplateSpec)>, CommandError> {
     let mut found = BTreeMap::new();
     let mut next = VecDeque::from([root]);
     while let Some(reference) = next.pop_front() {
         if found.contains_key(&reference) || found.len() > MOST_TEMPLATES {
             continue;
         }
-        let spec = if reference.cluster_scope {
-            get::<ClusterAnalysisTemplate>(store, &Key::new("", &reference.template_name)).await?.spec.template
+        let (meta, spec) = if reference.cluster_scope {
+            let template = get::<ClusterAnalysisTemplate>(store, &Key::new("", &reference.template_name)).await?;
+            (template.metadata, template.spec.template)
         } else {
-            get::<AnalysisTemplate>(store, &Key::new(namespace, &reference.template_name)).await?.spec
+            let template = get::<AnalysisTemplate>(store, &Key::new(namespace, &reference.template_name)).await?;
+            (template.metadata, template.spec)
         };
         next.extend(spec.templates.iter().cloned());
-        found.insert(reference, spec);
+        found.insert(reference, (meta.annotations.unwrap_or_default(), spec));
     }
     Ok(found)
 }

@@ -3,14 +3,14 @@
 
 use std::{collections::BTreeMap, fmt::Display, fs, path::PathBuf, time::Duration};
 
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::{api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use okra_api::{
     AnalysisRun, AnalysisTemplate, ClusterAnalysisTemplate, RunPhase,
     analysis::{
         AnalysisRunSpec, AnalysisTemplateRef, AnalysisTemplateSpec, Argument, Measurement, Metric, SecretKeyRef,
     },
 };
-use okra_core::analysis::{Flattened, flatten, run_spec};
+use okra_core::analysis::{Annotations, Flattened, flatten, profile_annotations, run_spec};
 use okra_provider::SecretText;
 use serde::de::DeserializeOwned;
 
@@ -57,6 +57,8 @@ pub struct Plan {
     pub name: String,
     /// What is measured, with its arguments.
     pub spec: AnalysisRunSpec,
+    /// The profiles that the templates choose.
+    pub annotations: Annotations,
     /// The Secrets that it reads, by name.
     pub secrets: Secrets,
 }
@@ -67,8 +69,8 @@ impl Subject {
         let given = Given::read(manifests::read(&self.files)?)?;
         let roots = given.roots(&self.template_names)?;
         let name = roots.first().map(|root| root.template_name.clone()).unwrap_or_default();
-        let (spec, secrets) = plan(given, &roots, self)?;
-        Ok(Plan { name, spec, secrets })
+        let (spec, annotations, secrets) = plan(given, &roots, self)?;
+        Ok(Plan { name, spec, annotations, secrets })
     }
 }
 
@@ -153,6 +155,7 @@ fn bad(what: impl Display) -> CommandError {
 #[derive(Default)]
 struct Given {
     templates: BTreeMap<AnalysisTemplateRef, AnalysisTemplateSpec>,
+    annotations: BTreeMap<AnalysisTemplateRef, Annotations>,
     secrets: Secrets,
 }
 
@@ -165,10 +168,12 @@ impl Given {
         for document in &manifests.documents {
             match document.identity() {
                 ("argoproj.io/v1alpha1", "AnalysisTemplate", name) => {
-                    given.take(name, false, typed::<AnalysisTemplate>(document)?.spec)?;
+                    let template = typed::<AnalysisTemplate>(document)?;
+                    given.take(name, false, template.metadata, template.spec)?;
                 }
                 ("argoproj.io/v1alpha1", "ClusterAnalysisTemplate", name) => {
-                    given.take(name, true, typed::<ClusterAnalysisTemplate>(document)?.spec.template)?;
+                    let template = typed::<ClusterAnalysisTemplate>(document)?;
+                    given.take(name, true, template.metadata, template.spec.template)?;
                 }
                 ("v1", "Secret", name) => {
                     let data = secret(typed::<Secret>(document)?);
@@ -180,8 +185,15 @@ impl Given {
         Ok(given)
     }
 
-    fn take(&mut self, name: &str, cluster_scope: bool, spec: AnalysisTemplateSpec) -> Result<(), CommandError> {
+    fn take(
+        &mut self,
+        name: &str,
+        cluster_scope: bool,
+        meta: ObjectMeta,
+        spec: AnalysisTemplateSpec,
+    ) -> Result<(), CommandError> {
         let reference = AnalysisTemplateRef { template_name: name.to_owned(), cluster_scope };
+        self.annotations.insert(reference.clone(), meta.annotations.unwrap_or_default());
         match self.templates.insert(reference, spec) {
             None => Ok(()),
             Some(_) => Err(bad(format!("there are two templates of the name {name}"))),
@@ -232,14 +244,15 @@ fn secret(secret: Secret) -> BTreeMap<String, SecretText> {
     encoded.chain(plain).map(|(key, value)| (key, SecretText::new(value))).collect()
 }
 
-/// The run, and the Secrets that it reads.
+/// The run, the profiles that its templates choose, and the Secrets that it reads.
 fn plan(
     given: Given,
     roots: &[AnalysisTemplateRef],
     args: &Subject,
-) -> Result<(AnalysisRunSpec, Secrets), CommandError> {
-    let Given { templates, mut secrets } = given;
+) -> Result<(AnalysisRunSpec, Annotations, Secrets), CommandError> {
+    let Given { templates, annotations, mut secrets } = given;
     let flat = flatten(roots, |reference| templates.get(reference)).map_err(bad)?;
+    let profiles = profile_annotations(&flat.origins, |reference| annotations.get(reference)).map_err(bad)?;
     let incoming = arguments(args, &flat, &mut secrets)?;
     let spec = run_spec(flat, &incoming, &[], &[]).map_err(|error| {
         bad(error).hint("give each argument that has no default with --arg NAME=VALUE or --arg-from-env NAME=VARIABLE")
@@ -248,7 +261,7 @@ fn plan(
         let why = format!("metric {} is a Job, which needs a cluster", metric.name);
         return Err(CommandError::usage("the template cannot be run here", why).hint("use `okra run analysis`"));
     }
-    Ok((spec, secrets))
+    Ok((spec, profiles, secrets))
 }
 
 /// The arguments of the command line. What must not be seen becomes a Secret, and so does a value for an argument that

@@ -103,7 +103,9 @@ async fn a_profile_says_where_and_as_whom() {
     assert_eq!(body_json(&requests[0])["MetricDataQueries"], expected);
     assert!(header(&requests[0], "authorization").unwrap().starts_with("monitoring us-west-2  arn:r POST "));
     let unknown = providers.run(&with("east"), now()).await.unwrap_err();
-    assert_eq!(unknown.message, "no AWS profile \"east\" is configured");
+    let message = "no metric profile \"east\" is configured: add it to the file of --metric-profiles, or correct \
+                   annotation okra.mumo.co/metric-profile";
+    assert_eq!(unknown.message, message);
     assert_eq!(got(&server).await.len(), 1);
 }
 

@@ -138,8 +138,12 @@ async fn profiles_lead_to_other_clusters() {
     assert_eq!((jobs.len(), jobs[0].metadata.owner_references.clone()), (1, None));
     assert!(home.list_live::<Job>(None).await.unwrap().is_empty());
 
-    let nowhere = Bench::default().providers().run(&request, now()).await.unwrap_err();
+    let nowhere = Bench::default().providers().run(&named("check"), now()).await.unwrap_err();
     assert_eq!(nowhere.message, "no cluster is configured that Jobs can run in");
+    let unknown = MetricRequest { profile: Some("east".to_owned()), ..named("check") };
+    let unknown = bench.providers().run(&unknown, now()).await.unwrap_err();
+    assert!(unknown.message.starts_with("no metric profile \"east\" is configured"), "{unknown}");
+    assert!(home.list_live::<Job>(None).await.unwrap().is_empty(), "another cluster does not stand in");
 }
 
 #[tokio::test]

@@ -97,7 +97,7 @@ impl Stage {
             leadership: leadership.clone(),
             events: Arc::new(LogEvents),
             decisions: Arc::new(NoDecisionLog),
-            analysis: Some(analysis(&store)?),
+            analysis: Some(analysis(&store).await?),
             settings: Settings {
                 installation: installation.clone(),
                 drift_interval: SignedDuration::from_mins(5),
@@ -194,7 +194,7 @@ impl Stage {
 }
 
 /// Who measures: allowed to ask this machine, where the demo's counters are.
-fn analysis(store: &Store) -> anyhow::Result<Analysis> {
+async fn analysis(store: &Store) -> anyhow::Result<Analysis> {
     let allow = LOOPBACK.parse().map_err(|error| anyhow::anyhow!("{LOOPBACK}: {error}"))?;
-    Analysis::new(store.clone(), AnalysisOptions { allow: vec![allow], ..AnalysisOptions::default() })
+    Analysis::new(store.clone(), AnalysisOptions { allow: vec![allow], ..AnalysisOptions::default() }).await
 }

@@ -66,6 +66,11 @@ pub struct Args {
     #[arg(long, env = "OKRA_METRIC_EGRESS_DENY", value_name = "CIDR", value_delimiter = ',', value_parser = cidr)]
     pub metric_egress_deny: Vec<Option<Cidr>>,
 
+    /// File with named profiles of metrics: AWS region and role, cluster for Jobs; chosen by annotation
+    /// okra.mumo.co/metric-profile
+    #[arg(long, env = "OKRA_METRIC_PROFILES", value_name = "FILE")]
+    pub metric_profiles: Option<PathBuf>,
+
     /// Keep calls under the published rates of AWS; off only for emulators
     #[arg(long, env = "OKRA_AWS_RATE_LIMITS", value_enum, default_value_t = AwsRateLimits::Aws, value_name = "RATES")]
     pub aws_rate_limits: AwsRateLimits,
@@ -116,6 +121,7 @@ impl Args {
         self.namespaces.retain(|namespace| !namespace.trim().is_empty());
         self.kubeconfig = self.kubeconfig.filter(|path| !path.as_os_str().is_empty());
         self.record = self.record.filter(|path| !path.as_os_str().is_empty());
+        self.metric_profiles = self.metric_profiles.filter(|path| !path.as_os_str().is_empty());
         for text in [&mut self.context, &mut self.log_level, &mut self.installation_id, &mut self.aws_endpoint_url] {
             *text = text.take().filter(|text| !text.trim().is_empty());
         }
@@ -260,6 +266,7 @@ mod tests {
         assert_eq!((args.store, args.log_format), (StoreLocation::Kubernetes, LogFormat::Text));
         assert_eq!((args.installation_id, args.aws_endpoint_url, args.record), (None, None, None));
         assert_eq!((args.kubeconfig, args.context, args.log_level, args.dry_run), (None, None, None, false));
+        assert_eq!(args.metric_profiles, None);
     }
 
     #[test]
@@ -295,6 +302,7 @@ mod tests {
             "--context=green",
             "--aws-settle=0",
             "--drift-interval=1h",
+            "--metric-profiles=/etc/okra/profiles.yaml",
         ])
         .unwrap();
         assert_eq!(args.namespaces, ["a", "b", "c"]);
@@ -310,6 +318,8 @@ mod tests {
         assert_eq!(args.store, StoreLocation::Directory("/srv/okra".into()));
         assert_eq!(args.aws_endpoint_url.as_deref(), Some("http://127.0.0.1:5000"));
         assert_eq!((args.kubeconfig, args.context.as_deref()), (Some("/etc/kube".into()), Some("green")));
+        assert_eq!(args.metric_profiles, Some("/etc/okra/profiles.yaml".into()));
+        assert_eq!(parse(&["--metric-profiles="]).unwrap().metric_profiles, None);
     }
 
     #[test]

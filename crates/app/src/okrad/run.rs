@@ -19,6 +19,7 @@ use crate::{
     decision_log::FileDecisionLog,
     leading::Contest,
     metered::BackendMetrics,
+    metric_profiles::MetricProfiles,
     metrics,
     platform::{self, Platform},
     queues::{Queues, RunningQueues},
@@ -52,6 +53,7 @@ struct Okrad {
     /// Over once every cache knows what is there.
     synced: BoxFuture<'static, ()>,
     decisions: Arc<dyn DecisionLog>,
+    profiles: MetricProfiles,
     runtime_metrics: RuntimeMetrics,
     readiness: Readiness,
     registry: Registry,
@@ -69,6 +71,7 @@ impl Okrad {
             ),
             None => Arc::new(NoDecisionLog),
         };
+        let profiles = MetricProfiles::read(args.metric_profiles.as_deref())?;
         let mut registry = Registry::default();
         let (runtime_metrics, backend_metrics) =
             (RuntimeMetrics::register(&mut registry), BackendMetrics::register(&mut registry));
@@ -95,6 +98,7 @@ impl Okrad {
             store,
             synced,
             decisions,
+            profiles,
             runtime_metrics,
             readiness,
             registry,
@@ -105,7 +109,7 @@ impl Okrad {
     /// Serves the admin pages and works until `stop`.
     async fn live(self, stop: &CancellationToken) -> anyhow::Result<()> {
         let Self { args, clock, platform, contest, routers, store, synced, .. } = self;
-        let Self { decisions, runtime_metrics, readiness, registry, sockets, .. } = self;
+        let Self { decisions, profiles, runtime_metrics, readiness, registry, sockets, .. } = self;
         let content = AdminContent {
             registry: Arc::new(registry),
             balancer: routers.balancer_metrics(),
@@ -129,7 +133,7 @@ impl Okrad {
             leadership: contest.leadership(),
             events: platform.events.clone(),
             decisions,
-            analysis: analysis(&args, &platform, &store).await?,
+            analysis: analysis(&args, &platform, &store, profiles).await?,
             settings: Settings::new(&args, installation),
         };
         let queues = Queues {
@@ -150,7 +154,12 @@ impl Okrad {
 
 /// Who measures for AnalysisRuns. Nobody when an installed Argo Rollouts does, or in a dry run: a measurement may be a
 /// Job, and an Experiment is pods.
-pub(crate) async fn analysis(args: &Args, platform: &Platform, store: &Store) -> anyhow::Result<Option<Analysis>> {
+pub(crate) async fn analysis(
+    args: &Args,
+    platform: &Platform,
+    store: &Store,
+    profiles: MetricProfiles,
+) -> anyhow::Result<Option<Analysis>> {
     if args.analysis_engine == AnalysisEngine::Argo || args.dry_run {
         return Ok(None);
     }
@@ -162,8 +171,9 @@ pub(crate) async fn analysis(args: &Args, platform: &Platform, store: &Store) ->
         jobs: platform.directory.is_none(),
         namespace: platform.namespace.clone(),
         aws_endpoint_url: args.aws_endpoint_url.clone(),
+        profiles,
     };
-    Analysis::new(store.clone(), options).map(Some)
+    Analysis::new(store.clone(), options).await.map(Some)
 }
 
 /// Wins leadership, works, and gives leadership up at the end. When it is lost, the work is cut off at once.

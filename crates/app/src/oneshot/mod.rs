@@ -39,6 +39,7 @@ use crate::{
     dry_run::DryRunEvents,
     leading::Uncontested,
     metered::BackendMetrics,
+    metric_profiles::MetricProfiles,
     okrad::{self, Args, AwsRateLimits, StoreLocation},
     platform::{self, Platform},
     routers::{RouterSet, Routers},
@@ -239,7 +240,8 @@ impl OneShot {
         }
         let mut lead = Lead::take(&self.args, &self.platform.backend, &self.metrics).await?;
         let mut context = self.context(self.store(), lead.leadership(), &installation);
-        context.analysis = okrad::analysis(&self.args, &self.platform, &context.store).await?;
+        let profiles = MetricProfiles::read(self.args.metric_profiles.as_deref())?;
+        context.analysis = okrad::analysis(&self.args, &self.platform, &context.store, profiles).await?;
         let result = tokio::select! {
             biased;
             error = lead.lost() => Err(error),

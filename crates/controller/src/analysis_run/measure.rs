@@ -8,7 +8,7 @@ use okra_api::{
     AnalysisRun, RunPhase,
     analysis::{Measurement, Metric},
 };
-use okra_core::analysis::{Action, Outcome, Take, Taken};
+use okra_core::analysis::{Action, Outcome, Take, Taken, metric_profile};
 use okra_provider::{
     Clock, MetricError, MetricProvider, MetricRequest, Reading, SecretText,
     metric::{OpenMeasurement, Outcome as Judged, RunIdentity},
@@ -41,6 +41,7 @@ pub fn plain_request(run: &AnalysisRun, metric: &Metric) -> MetricRequest {
         name: metric.name.clone(),
         interval: metric.interval.clone(),
         provider: serde_json::to_value(&metric.provider).unwrap_or_default(),
+        profile: meta.annotations.as_ref().and_then(|annotations| metric_profile(annotations, &metric.name)),
         fresh_since: made,
         ..MetricRequest::default()
     }

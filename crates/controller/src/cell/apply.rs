@@ -52,8 +52,10 @@ impl CellController {
             }
             Action::Block(items) => self.block(cell, items).await,
             Action::Unblock { version } => self.unblock(cell, version).await,
-            Action::CreateRun { name, spec, rollout, step } => {
-                self.create_run(cell, AnalysisRun::new(name, (**spec).clone()), rollout, *step).await
+            Action::CreateRun { name, spec, annotations, rollout, step } => {
+                let mut run = AnalysisRun::new(name, (**spec).clone());
+                run.metadata.annotations = Some(annotations.clone()).filter(|annotations| !annotations.is_empty());
+                self.create_run(cell, run, rollout, *step).await
             }
             Action::CreateExperiment { name, spec, rollout, step } => {
                 self.create_run(cell, Experiment::new(name, (**spec).clone()), rollout, Some(*step)).await

@@ -64,8 +64,8 @@ impl ExperimentController {
                 let Some(service) = around.services.get(template) else { return Ok(()) };
                 gone(self.context.store.delete::<Service>(service).await)
             }
-            ExperimentAction::CreateRun { name, spec, .. } => {
-                let run = analysis_run(experiment, name, (**spec).clone());
+            ExperimentAction::CreateRun { name, spec, annotations, .. } => {
+                let run = analysis_run(experiment, name, (**spec).clone(), annotations.clone());
                 match self.context.store.create(&run).await {
                     Ok(_) => Ok(()),
                     // Made by an earlier look whose cache did not know it yet: the next one sees whose it is.

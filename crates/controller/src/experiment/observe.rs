@@ -11,7 +11,9 @@ use okra_api::{
     analysis::{AnalysisTemplateRef, AnalysisTemplateSpec, ExperimentStatus},
 };
 use okra_core::{
-    analysis::{Failure, ObservedExperiment, ObservedReplicaSet, ObservedRun, collision_name, template_of},
+    analysis::{
+        Annotations, Failure, ObservedExperiment, ObservedReplicaSet, ObservedRun, collision_name, template_of,
+    },
     cell::is_controlled_by,
 };
 use okra_provider::{BackendError, Cache, Key, Lookup, Stored};
@@ -31,6 +33,9 @@ pub(super) enum Sight {
 
 /// The objects around an experiment.
 #[derive(Debug, Default)]
+/// A template with its annotations.
+type Template = (Annotations, AnalysisTemplateSpec);
+
 pub(super) struct Around {
     /// The ReplicaSets that it owns, by the name of their template.
     pub(super) sets: BTreeMap<String, Arc<ReplicaSet>>,
@@ -42,6 +47,7 @@ pub(super) struct Around {
     templates: BTreeMap<AnalysisTemplateRef, AnalysisTemplateSpec>,
 }
 
+    annotations: BTreeMap<AnalysisTemplateRef, Annotations>,
 impl Around {
     /// As the engine takes it.
     pub(super) fn observed<'a>(
@@ -60,6 +66,7 @@ impl Around {
             templates: &self.templates,
             failures,
         }
+            annotations: &self.annotations,
     }
 }
 
@@ -88,7 +95,10 @@ impl ExperimentController {
         let service_name = |service: &Service| service.metadata.name.clone().unwrap_or_default();
         around.service_names = around.services.iter().map(|(name, own)| (name.clone(), service_name(own))).collect();
         around.runs = self.observed_runs(key, experiment).await?;
-        around.templates = self.observed_templates(key, experiment).await?;
+        for (reference, (annotations, spec)) in self.observed_templates(key, experiment).await? {
+            around.annotations.insert(reference.clone(), annotations);
+            around.templates.insert(reference, spec);
+        }
         Ok(Sight::Clear(Box::new(around)))
     }
 
@@ -155,7 +165,7 @@ impl ExperimentController {
         &self,
         key: &Key,
         experiment: &Experiment,
-    ) -> Result<BTreeMap<AnalysisTemplateRef, AnalysisTemplateSpec>, ReconcileError> {
+    ) -> Result<BTreeMap<AnalysisTemplateRef, Template>, ReconcileError> {
         let mut found = BTreeMap::new();
         let analyses = experiment.spec.analyses.iter();
         let mut wanted: Vec<AnalysisTemplateRef> = analyses
@@ -169,33 +179,35 @@ impl ExperimentController {
             if found.contains_key(&reference) {
                 continue;
             }
-            let Some(spec) = self.template(key, &reference).await? else { continue };
-            wanted.extend(spec.templates.iter().cloned());
-            found.insert(reference, spec);
+            let Some(template) = self.template(key, &reference).await? else { continue };
+            wanted.extend(template.1.templates.iter().cloned());
+            found.insert(reference, template);
         }
         Ok(found)
     }
 
-    async fn template(
-        &self,
-        key: &Key,
-        reference: &AnalysisTemplateRef,
-    ) -> Result<Option<AnalysisTemplateSpec>, ReconcileError> {
+    async fn template(&self, key: &Key, reference: &AnalysisTemplateRef) -> Result<Option<Template>, ReconcileError> {
+        let own = |template: &AnalysisTemplate| {
+            (template.metadata.annotations.clone().unwrap_or_default(), template.spec.clone())
+        };
+        let of_cluster = |template: &ClusterAnalysisTemplate| {
+            (template.metadata.annotations.clone().unwrap_or_default(), template.spec.template.clone())
+        };
         let name = &reference.template_name;
         if reference.cluster_scope {
             let key = Key::new("", name);
             let cached = self.cluster_templates.get(&key);
             let live = matches!(cached, Lookup::Missing | Lookup::Stale);
             return Ok(match cached {
-                Lookup::Found(template) => Some(template.spec.template.clone()),
-                _ if live => self.live::<ClusterAnalysisTemplate>(&key).await?.map(|found| found.spec.template),
+                Lookup::Found(template) => Some(of_cluster(&template)),
+                _ if live => self.live::<ClusterAnalysisTemplate>(&key).await?.as_ref().map(of_cluster),
                 _ => None,
             });
         }
         let key = Key::new(&key.namespace, name);
         Ok(match self.templates.get(&key) {
-            Lookup::Found(template) => Some(template.spec.clone()),
-            Lookup::Missing | Lookup::Stale => self.live::<AnalysisTemplate>(&key).await?.map(|found| found.spec),
+            Lookup::Found(template) => Some(own(&template)),
+            Lookup::Missing | Lookup::Stale => self.live::<AnalysisTemplate>(&key).await?.as_ref().map(own),
             Lookup::Malformed(_) => None,
         })
     }

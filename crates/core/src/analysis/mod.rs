@@ -27,6 +27,7 @@ mod limits;
 mod measurement;
 mod new_run;
 mod placeholder;
+mod profile;
 mod quote;
 mod report;
 mod retention;
@@ -63,6 +64,7 @@ pub use new_run::{
     measures_the_same, run_spec,
 };
 pub use placeholder::PlaceholderError;
+pub use profile::{Annotations, metric_profile, profile_annotations};
 pub use report::report;
 pub use retention::Trimmed;
 pub use rules::{RuleError, rule_means};

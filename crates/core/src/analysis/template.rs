@@ -1,6 +1,6 @@
 //! Templates: references followed, and what they say put together.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use okra_api::analysis::{AnalysisTemplateRef, AnalysisTemplateSpec, Argument, DryRun, MeasurementRetention, Metric};
 
@@ -56,6 +56,8 @@ pub struct Flattened {
     pub dry_run: Vec<DryRun>,
     /// All rules of retention.
     pub measurement_retention: Vec<MeasurementRetention>,
+    /// The template that each metric comes from, by the metric's name.
+    pub origins: BTreeMap<String, AnalysisTemplateRef>,
 }
 
 /// Follows references and puts the templates together: a parent before its children, each template once, those of the
@@ -72,8 +74,13 @@ pub fn flatten<'a>(
     if let Some(name) = repeated(metrics.iter().map(|metric| &metric.name)) {
         return Err(TemplateError::TwoMetrics(name));
     }
+    let origins = of_namespace
+        .iter()
+        .chain(&of_cluster)
+        .flat_map(|(reference, spec)| spec.metrics.iter().map(|metric| (metric.name.clone(), reference.clone())));
     Ok(Flattened {
         metrics,
+        origins: origins.collect(),
         dry_run: merge_dry_runs(&[], specs().flat_map(|spec| &spec.dry_run))?,
         measurement_retention: merge_retentions(&[], specs().flat_map(|spec| &spec.measurement_retention))?,
         args: merge_declared(specs().flat_map(|spec| &spec.args))?,

@@ -13,8 +13,8 @@ use serde_json::Value;
 
 use super::plan::{Action, Planner};
 use crate::analysis::{
-    HistoryLimits, IncomingArgument, IncomingContext, PastRun, endless_metric, flatten, incoming_args, run_spec,
-    runs_to_delete,
+    Annotations, HistoryLimits, IncomingArgument, IncomingContext, PastRun, endless_metric, flatten, incoming_args,
+    profile_annotations, run_spec, runs_to_delete,
 };
 
 /// What an analysis can be made of.
@@ -33,6 +33,15 @@ impl Templates {
             self.of_cluster.get(name).map(|template| &template.spec.template)
         } else {
             self.of_namespace.get(name).map(|template| &template.spec)
+        }
+    }
+
+    fn annotations(&self, reference: &AnalysisTemplateRef) -> Option<&Annotations> {
+        let name = &reference.template_name;
+        if reference.cluster_scope {
+            self.of_cluster.get(name)?.metadata.annotations.as_ref()
+        } else {
+            self.of_namespace.get(name)?.metadata.annotations.as_ref()
         }
     }
 }
@@ -109,11 +118,11 @@ impl Planner<'_> {
         }
         let at = self.step_words();
         match self.new_run(wanted) {
-            Ok(spec) => {
+            Ok((spec, annotations)) => {
                 let rollout = self.moving().map(|rollout| rollout.id.clone()).unwrap_or_default();
                 let (name, step) = (name.to_owned(), wanted.step);
                 self.wait_for_person(reason::ROLLING_OUT, format!("{at}: begins AnalysisRun {name}"));
-                self.actions.push(Action::CreateRun { name, spec: Box::new(spec), rollout, step });
+                self.actions.push(Action::CreateRun { name, spec: Box::new(spec), annotations, rollout, step });
             }
             Err(why) => self.wait(reason::INVALID_ANALYSIS, format!("{at}: AnalysisRun {name} cannot be made: {why}")),
         }
@@ -126,8 +135,8 @@ impl Planner<'_> {
         verified.checked_add(self.router.settle).ok().filter(|end| *end > self.now)
     }
 
-    /// What the run is made of; an error in words.
-    fn new_run(&self, wanted: &Wanted) -> Result<AnalysisRunSpec, String> {
+    /// What the run is made of, and its annotations; an error in words.
+    fn new_run(&self, wanted: &Wanted) -> Result<(AnalysisRunSpec, Annotations), String> {
         let refs: Vec<AnalysisTemplateRef> = wanted.templates.iter().map(template_ref).collect();
         let templates =
             flatten(&refs, |reference| self.observed.templates.find(reference)).map_err(|error| error.to_string())?;
@@ -141,7 +150,10 @@ impl Planner<'_> {
         let args = self.resolved_args(&wanted.args)?;
         let dry_run: Vec<DryRun> =
             wanted.dry_run.iter().map(|rule| DryRun { metric_name: rule.metric_name.clone() }).collect();
-        run_spec(templates, &args, &dry_run, &[]).map_err(|error| error.to_string())
+        let known = &self.observed.templates;
+        let annotations = profile_annotations(&templates.origins, |reference| known.annotations(reference))?;
+        let spec = run_spec(templates, &args, &dry_run, &[]).map_err(|error| error.to_string())?;
+        Ok((spec, annotations))
     }
 
     /// Arguments with the fields of the Cell that they name; an error in words.

@@ -17,6 +17,7 @@ use super::{
     validated::ValidatedCell,
 };
 use crate::{
+    analysis::Annotations,
     route::Capabilities,
     version::{self, Version},
 };
@@ -65,6 +66,8 @@ pub enum Action {
         name: String,
         /// What it measures.
         spec: Box<AnalysisRunSpec>,
+        /// Its annotations: the profiles that its templates choose.
+        annotations: Annotations,
         /// The rollout's id.
         rollout: String,
         /// The step's index; `None`: it runs in the background.

@@ -9,6 +9,7 @@ use super::{
     super::{
         event::Event,
         new_run::{collision_name, measures_the_same, run_spec},
+        profile::{Annotations, profile_annotations},
         template::{TemplateError, flatten},
     },
     assess::{ExperimentAction, Look},
@@ -60,8 +61,8 @@ fn begin(look: &mut Look<'_>, analysis: &ExperimentAnalysis, status: &mut Experi
     if look.terminating {
         return;
     }
-    let spec = match new_spec(look, analysis) {
-        Ok(spec) => spec,
+    let (spec, annotations) = match new_spec(look, analysis) {
+        Ok(made) => made,
         Err(error) => {
             let message = format!("Failed to create AnalysisRun for analysis '{}': {error}", analysis.name);
             return fail(status, message);
@@ -79,17 +80,19 @@ fn begin(look: &mut Look<'_>, analysis: &ExperimentAnalysis, status: &mut Experi
     (status.phase, status.analysis_run) = (Some(RunPhase::Pending), name.clone());
     // One that is there already was made before the status could say so.
     if !look.observed.runs.contains_key(&name) {
-        look.actions.push(ExperimentAction::CreateRun { analysis: analysis.name.clone(), name, spec: Box::new(spec) });
+        let (analysis, spec) = (analysis.name.clone(), Box::new(spec));
+        look.actions.push(ExperimentAction::CreateRun { analysis, name, spec, annotations });
     }
 }
 
-fn new_spec(look: &Look<'_>, analysis: &ExperimentAnalysis) -> Result<AnalysisRunSpec, String> {
+fn new_spec(look: &Look<'_>, analysis: &ExperimentAnalysis) -> Result<(AnalysisRunSpec, Annotations), String> {
     let (observed, experiment) = (look.observed, look.observed.spec);
     let args = analysis_args(&observed, &analysis.args).map_err(|error| error.to_string())?;
     let templates = flatten(&[template_of(analysis)], |reference| observed.templates.get(reference));
     let templates = templates.map_err(|error| error.to_string())?;
-    run_spec(templates, &args, &experiment.dry_run, &experiment.measurement_retention)
-        .map_err(|error| error.to_string())
+    let annotations = profile_annotations(&templates.origins, |reference| observed.annotations.get(reference))?;
+    let spec = run_spec(templates, &args, &experiment.dry_run, &experiment.measurement_retention);
+    Ok((spec.map_err(|error| error.to_string())?, annotations))
 }
 
 fn follow(look: &mut Look<'_>, status: &mut ExperimentRunStatus) {

@@ -7,7 +7,7 @@ use okra_api::{
 };
 
 use super::{
-    super::{duration::later, event::Event},
+    super::{duration::later, event::Event, profile::Annotations},
     analyses, conditions,
     durations::{ends_at, progress_deadline},
     observed::ObservedExperiment,
@@ -72,6 +72,8 @@ pub enum ExperimentAction {
         name: String,
         /// Its spec.
         spec: Box<AnalysisRunSpec>,
+        /// The profiles that its templates choose.
+        annotations: Annotations,
     },
     /// Ask an AnalysisRun to end.
     TerminateRun {

@@ -20,7 +20,10 @@ use okra_api::{
 };
 
 use super::{
-    super::new_run::{INSTANCE_ID_LABEL, POD_TEMPLATE_HASH_LABEL},
+    super::{
+        new_run::{INSTANCE_ID_LABEL, POD_TEMPLATE_HASH_LABEL},
+        profile::Annotations,
+    },
     observed::ObservedReplicaSet,
 };
 
@@ -78,8 +81,14 @@ pub fn service(experiment: &Experiment, template: &str, name: &str, set: &Replic
     Service { metadata: child(experiment, name, template), spec: Some(spec), status: None }
 }
 
-/// The AnalysisRun of an analysis. It is of the instance that the experiment is of.
-pub fn analysis_run(experiment: &Experiment, name: &str, spec: AnalysisRunSpec) -> AnalysisRun {
+/// The AnalysisRun of an analysis, with the profiles of its templates; the experiment's own annotations win. It is of
+/// the instance that the experiment is of.
+pub fn analysis_run(
+    experiment: &Experiment,
+    name: &str,
+    spec: AnalysisRunSpec,
+    mut annotations: Annotations,
+) -> AnalysisRun {
     let own = &experiment.spec.analysis_run_metadata;
     let mut labels = own.labels.clone();
     let instance = experiment.metadata.labels.as_ref().and_then(|labels| labels.get(INSTANCE_ID_LABEL));
@@ -88,7 +97,8 @@ pub fn analysis_run(experiment: &Experiment, name: &str, spec: AnalysisRunSpec) 
     run.metadata.namespace.clone_from(&experiment.metadata.namespace);
     run.metadata.owner_references = Some(vec![owner(experiment)]);
     run.metadata.labels = Some(labels).filter(|labels| !labels.is_empty());
-    run.metadata.annotations = Some(own.annotations.clone()).filter(|annotations| !annotations.is_empty());
+    annotations.extend(own.annotations.clone());
+    run.metadata.annotations = Some(annotations).filter(|annotations| !annotations.is_empty());
     run
 }
 

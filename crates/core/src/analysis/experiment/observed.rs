@@ -8,6 +8,8 @@ use okra_api::{
     analysis::{AnalysisRunSpec, AnalysisTemplateRef, AnalysisTemplateSpec, ExperimentSpec, ExperimentStatus},
 };
 
+use super::super::profile::Annotations;
+
 /// What a look at an experiment is made from.
 #[derive(Clone, Copy, Debug)]
 pub struct ObservedExperiment<'a> {
@@ -25,6 +27,8 @@ pub struct ObservedExperiment<'a> {
     pub runs: &'a BTreeMap<String, ObservedRun>,
     /// The AnalysisTemplates and ClusterAnalysisTemplates that its analyses refer to, and those that these refer to.
     pub templates: &'a BTreeMap<AnalysisTemplateRef, AnalysisTemplateSpec>,
+    /// Annotations of these templates.
+    pub annotations: &'a BTreeMap<AnalysisTemplateRef, Annotations>,
     /// What could not be done since the status was written.
     pub failures: &'a [Failure],
 }

@@ -81,6 +81,23 @@ fn a_step_makes_its_run_of_templates_and_fields_of_the_cell() {
 }
 
 #[test]
+fn a_run_is_made_with_the_profiles_that_its_templates_choose() {
+    let mut world = World::serving(vec![set_weight(20), measured(&["rate", "errors"], Vec::new())], 1, &["v1-a"]);
+    for (name, profile) in [("rate", Some("west")), ("errors", None)] {
+        let spec = serde_json::from_value(json!({"metrics": [metric(name, json!({}))]})).unwrap();
+        let mut template = AnalysisTemplate::new(name, spec);
+        let annotation = |profile: &str| ("okra.mumo.co/metric-profile".to_owned(), profile.to_owned());
+        template.metadata.annotations = Some(profile.map(annotation).into_iter().collect());
+        world.templates.of_namespace.insert(name.to_owned(), Arc::new(template));
+    }
+    world.add("v2-a", "2.0.0");
+    world.run();
+    world.pass(SETTLE);
+    let carried: Vec<_> = world.annotations["web-r2-1-analysis"].clone().into_iter().collect();
+    assert_eq!(carried, [("okra.mumo.co/metric-profile.rate".to_owned(), "west".to_owned())]);
+}
+
+#[test]
 fn a_template_that_is_missing_or_does_not_fit_is_named_and_waited_for() {
     let step = measured(&["rate"], Vec::new());
     let mut world = World::serving(vec![set_weight(20), step], 1, &["v1-a"]);

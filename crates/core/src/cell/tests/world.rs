@@ -56,6 +56,8 @@ pub struct World {
     pub runs: BTreeMap<String, ObservedRun>,
     /// What the runs that the Cell made are made of.
     pub made: BTreeMap<String, okra_api::analysis::AnalysisRunSpec>,
+    /// The annotations of the runs that the Cell made.
+    pub annotations: BTreeMap<String, crate::analysis::Annotations>,
     /// What the Experiments that the Cell made are made of.
     pub experiments: BTreeMap<String, okra_api::analysis::ExperimentSpec>,
     pub templates: crate::cell::Templates,
@@ -112,6 +114,7 @@ impl World {
             pauses: BTreeMap::new(),
             runs: BTreeMap::new(),
             made: BTreeMap::new(),
+            annotations: BTreeMap::new(),
             experiments: BTreeMap::new(),
             templates: crate::cell::Templates::default(),
             replica_sets: crate::cell::ReplicaSets::default(),
@@ -243,7 +246,8 @@ impl World {
                 let version = version::parse(&version).unwrap();
                 self.blocked.retain(|item| version::parse(&item.version).unwrap() != version);
             }
-            Action::CreateRun { name, spec, .. } => {
+            Action::CreateRun { name, spec, annotations, .. } => {
+                self.annotations.insert(name.clone(), annotations);
                 assert!(!self.runs.contains_key(&name), "S16: {name} twice");
                 self.made.insert(name.clone(), *spec);
                 let run = ObservedRun { is_own: true, created: Some(self.now), ..ObservedRun::default() };

@@ -36,6 +36,18 @@ fn table_3_2_5_runs_begin_when_all_is_available() {
 }
 
 #[test]
+fn runs_are_made_with_the_profiles_that_their_templates_choose() {
+    let mut world = World::new(one(json!([])));
+    let chosen = [("okra.mumo.co/metric-profile".to_owned(), "west".to_owned())];
+    let template = world.templates.keys().find(|reference| reference.template_name == "t").unwrap().clone();
+    world.annotations.insert(template, chosen.clone().into());
+    world.settle();
+    world.pods_follow();
+    let made = world.made.get("exp-an").cloned().unwrap_or_default();
+    assert_eq!(made.into_iter().collect::<Vec<_>>(), chosen);
+}
+
+#[test]
 fn table_3_2_1_templates_are_looked_for_before() {
     for (analysis, wanted) in [
         (

@@ -7,7 +7,10 @@ use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
 
 use super::world::at;
-use crate::analysis::experiment::{ObservedReplicaSet, analysis_run, replica_set, service, template_from, template_of};
+use crate::analysis::{
+    Annotations,
+    experiment::{ObservedReplicaSet, analysis_run, replica_set, service, template_from, template_of},
+};
 
 fn experiment(template: Value) -> Experiment {
     let mut experiment = Experiment::new("exp", ExperimentSpec::default());
@@ -105,16 +108,18 @@ fn a_run_has_the_labels_of_the_experiment_and_its_instance() {
         serde_json::from_value(json!({"labels": {"team": "a"}, "annotations": {"why": "b"}})).unwrap();
     let instance = ("argo-rollouts.argoproj.io/controller-instance-id".to_owned(), "okra".to_owned());
     experiment.metadata.labels = Some([instance, ("other".to_owned(), "c".to_owned())].into());
-    let run = serde_json::to_value(analysis_run(&experiment, "exp-an", AnalysisRunSpec::default())).unwrap();
+    let chosen = [("why", "a profile"), ("okra.mumo.co/metric-profile", "west")];
+    let chosen = chosen.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+    let run = serde_json::to_value(analysis_run(&experiment, "exp-an", AnalysisRunSpec::default(), chosen)).unwrap();
     assert_eq!(
         run["metadata"]["labels"],
         json!({"argo-rollouts.argoproj.io/controller-instance-id": "okra", "team": "a"})
     );
-    assert_eq!(run["metadata"]["annotations"], json!({"why": "b"}));
+    assert_eq!(run["metadata"]["annotations"], json!({"why": "b", "okra.mumo.co/metric-profile": "west"}));
     assert_eq!(run["metadata"]["ownerReferences"][0]["uid"], "u-exp");
     experiment.metadata.labels = None;
     experiment.spec.analysis_run_metadata = AnalysisRunMetadata::default();
-    let run = analysis_run(&experiment, "exp-an", AnalysisRunSpec::default());
+    let run = analysis_run(&experiment, "exp-an", AnalysisRunSpec::default(), Annotations::new());
     assert_eq!((run.metadata.labels, run.metadata.annotations), (None, None));
 }
 

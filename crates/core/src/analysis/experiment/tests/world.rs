@@ -12,8 +12,12 @@ use okra_api::{
 };
 use serde_json::{Value, json};
 
-use crate::analysis::experiment::{
-    ExperimentAction, ExperimentPlan, Failure, ObservedExperiment, ObservedReplicaSet, ObservedRun, assess_experiment,
+use crate::analysis::{
+    Annotations,
+    experiment::{
+        ExperimentAction, ExperimentPlan, Failure, ObservedExperiment, ObservedReplicaSet, ObservedRun,
+        assess_experiment,
+    },
 };
 
 /// So many seconds after the beginning of all tests.
@@ -38,6 +42,9 @@ pub struct World {
     pub services: BTreeMap<String, String>,
     pub runs: BTreeMap<String, ObservedRun>,
     pub templates: BTreeMap<AnalysisTemplateRef, AnalysisTemplateSpec>,
+    pub annotations: BTreeMap<AnalysisTemplateRef, Annotations>,
+    /// The annotations of the runs that were made.
+    pub made: BTreeMap<String, Annotations>,
     pub failures: Vec<Failure>,
     pub now: Timestamp,
     pub reasons: Vec<String>,
@@ -60,6 +67,8 @@ impl World {
             services: BTreeMap::new(),
             runs: BTreeMap::new(),
             templates: [(reference("t", false), template.clone()), (reference("c", true), template)].into(),
+            annotations: BTreeMap::new(),
+            made: BTreeMap::new(),
             failures: Vec::new(),
             now: at(0),
             reasons: Vec::new(),
@@ -76,6 +85,7 @@ impl World {
             services: &self.services,
             runs: &self.runs,
             templates: &self.templates,
+            annotations: &self.annotations,
             failures: &self.failures,
         };
         assess_experiment(observed, self.now)
@@ -137,7 +147,8 @@ impl World {
             ExperimentAction::DeleteService { template, name } => {
                 assert_eq!(self.services.remove(template).as_ref(), Some(name));
             }
-            ExperimentAction::CreateRun { name, spec, .. } => {
+            ExperimentAction::CreateRun { name, spec, annotations, .. } => {
+                self.made.insert(name.clone(), annotations.clone());
                 let run = ObservedRun { owned: true, spec: (**spec).clone(), phase: None, message: String::new() };
                 assert_eq!(self.runs.insert(name.clone(), run), None);
             }
