@@ -7,15 +7,14 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use okra_api::analysis::JobMetric;
-use okra_provider::metric::{Judgement, MetricError, MetricRequest, OpenMeasurement, Outcome, Reading, Running};
+use okra_provider::metric::{
+    JOB_NAME, JOB_NAMESPACE, JOB_RUN_NAME, JOB_RUN_NAMESPACE, Judgement, MetricError, MetricRequest, OpenMeasurement,
+    Outcome, Reading, Running, job_outcome,
+};
 use okra_provider::{BackendError, Deletion, Key, Kind, Store};
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
-const JOB_NAME: &str = "job-name";
-const JOB_NAMESPACE: &str = "job-namespace";
-const RUN_NAME: &str = "analysisrun.argoproj.io/name";
-const RUN_NAMESPACE: &str = "analysisrun.argoproj.io/namespace";
 const METRIC_NAME: &str = "analysisrun.argoproj.io/metric-name";
 const RUN_UID: &str = "analysisrun.argoproj.io/uid";
 /// The Job controller makes the name a label of the pods.
@@ -77,8 +76,8 @@ fn build(place: &JobPlace, request: &MetricRequest, metric: JobMetric) -> Result
     let (run, uid) = (&request.run, &request.run.uid);
     let namespace = place.namespace.clone().filter(|name| !name.is_empty()).unwrap_or_else(|| run.namespace.clone());
     labels.insert(RUN_UID.to_owned(), uid.clone());
-    annotations.insert(RUN_NAME.to_owned(), run.name.clone());
-    annotations.insert(RUN_NAMESPACE.to_owned(), run.namespace.clone());
+    annotations.insert(JOB_RUN_NAME.to_owned(), run.name.clone());
+    annotations.insert(JOB_RUN_NAMESPACE.to_owned(), run.namespace.clone());
     annotations.insert(METRIC_NAME.to_owned(), request.name.clone());
     let pod_labels = spec
         .as_object_mut()
@@ -162,7 +161,8 @@ pub(crate) async fn resume(
     let judged = |outcome, message| {
         Reading::Judged(Judgement { outcome, message, value: String::new(), metadata: open.metadata.clone() })
     };
-    if let Some(outcome) = outcome(&job) {
+    let conditions = job.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    if let Some(outcome) = job_outcome(conditions.map(|condition| condition.type_.as_str())) {
         return Ok(judged(outcome, String::new()));
     }
     let selector = job.spec.as_ref().and_then(|spec| spec.selector.as_ref()?.match_labels.clone()).unwrap_or_default();
@@ -174,16 +174,6 @@ pub(crate) async fn resume(
         }
     }
     Ok(Reading::Running(Running { resume_at: next_look(open.started_at, now), metadata: open.metadata.clone() }))
-}
-
-/// By the type of the conditions alone, the last one counting, as in Argo Rollouts.
-fn outcome(job: &Job) -> Option<Outcome> {
-    let conditions = job.status.as_ref()?.conditions.as_deref()?;
-    conditions.iter().rev().find_map(|condition| match condition.type_.as_str() {
-        "Complete" => Some(Outcome::Successful),
-        "Failed" => Some(Outcome::Failed),
-        _ => None,
-    })
 }
 
 fn carries(pod: &Pod, selector: &BTreeMap<String, String>) -> bool {

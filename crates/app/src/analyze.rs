@@ -142,6 +142,7 @@ impl Driver {
                 status: self.run.status.as_ref(),
                 results: &results,
                 outstanding: &self.outstanding,
+                ready: &BTreeSet::new(),
                 secrets: &self.secrets,
                 no_data: NoData::IsError,
             };

@@ -119,6 +119,24 @@ pub struct Judgement {
     pub metadata: BTreeMap<String, String>,
 }
 
+/// Metadata of a measurement that is a Job: the Job's name.
+pub const JOB_NAME: &str = "job-name";
+/// Metadata of a measurement that is a Job: the Job's namespace.
+pub const JOB_NAMESPACE: &str = "job-namespace";
+/// Annotation of a Job that is a measurement: the name of its AnalysisRun.
+pub const JOB_RUN_NAME: &str = "analysisrun.argoproj.io/name";
+/// Annotation of a Job that is a measurement: the namespace of its AnalysisRun.
+pub const JOB_RUN_NAMESPACE: &str = "analysisrun.argoproj.io/namespace";
+
+/// The verdict of a Job that is over: by the types of its conditions alone, the last one counting, as in Argo Rollouts.
+pub fn job_outcome<'a>(conditions: impl DoubleEndedIterator<Item = &'a str>) -> Option<Outcome> {
+    conditions.rev().find_map(|condition| match condition {
+        "Complete" => Some(Outcome::Successful),
+        "Failed" => Some(Outcome::Failed),
+        _ => None,
+    })
+}
+
 /// Verdicts that a provider can come to by itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Outcome {

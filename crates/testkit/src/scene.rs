@@ -13,6 +13,7 @@
 mod end_state;
 mod manifests;
 mod okrad;
+mod rights;
 mod sources;
 mod verdict;
 mod wait;

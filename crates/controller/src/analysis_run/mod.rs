@@ -4,14 +4,20 @@
 //! metrics nor anything else; when it is over, the run is woken.
 
 mod flights;
+mod jobs;
 pub mod measure;
 
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use async_trait::async_trait;
+use k8s_openapi::api::batch::v1::Job;
 use okra_api::{AnalysisRun, RunPhase};
 use okra_core::analysis::{self, Event, NoData, Observed, Plan, Secrets as Resolved, missing_key, secret_keys};
 use okra_provider::{Cache, Clock, EventNote, EventSink, Key, Kind, Lookup, MetricProvider, Store, metric::Secrets};
@@ -43,6 +49,8 @@ pub struct AnalysisRunContext {
 pub struct AnalysisRunController {
     context: AnalysisRunContext,
     runs: Cache<AnalysisRun>,
+    /// Watched from the first metric on that is a Job: who has none needs no right to see them.
+    jobs: OnceLock<Cache<Job>>,
     flights: Flights,
 }
 
@@ -55,7 +63,7 @@ impl fmt::Debug for AnalysisRunController {
 impl AnalysisRunController {
     /// A controller; starts the watch of AnalysisRuns, within the tokio runtime that it is called in.
     pub fn new(context: AnalysisRunContext) -> Self {
-        Self { runs: context.store.cache(), flights: Flights::new(), context }
+        Self { runs: context.store.cache(), jobs: OnceLock::new(), flights: Flights::new(), context }
     }
 
     /// The Secrets that the run names, read anew in each pass as Argo does.
@@ -84,11 +92,13 @@ impl AnalysisRunController {
         let over = run.status.as_ref().and_then(|status| status.phase).is_some_and(RunPhase::is_completed);
         let secrets = if over { Resolved::default() } else { self.secrets(run).await };
         let sight = self.flights.of(key, &uid);
+        let ready = if over { BTreeSet::new() } else { self.jobs_that_are_over(run) };
         let observed = Observed {
             spec: &run.spec,
             status: run.status.as_ref(),
             results: &sight.landed,
             outstanding: &sight.outstanding,
+            ready: &ready,
             secrets: &secrets,
             no_data: NoData::IsError,
         };
@@ -154,11 +164,14 @@ impl Reconciler for AnalysisRunController {
     }
 
     fn watches(&self) -> Vec<Kind> {
-        vec![Kind::of::<AnalysisRun>()]
+        vec![Kind::of::<AnalysisRun>(), Kind::of::<Job>()]
     }
 
     fn wakes(&self, changed: &Changed) -> Vec<Key> {
-        if changed.kind == Kind::of::<AnalysisRun>() { vec![changed.key.clone()] } else { Vec::new() }
+        if changed.kind == Kind::of::<AnalysisRun>() {
+            return vec![changed.key.clone()];
+        }
+        self.run_of_job(&changed.key).into_iter().collect()
     }
 
     fn all(&self) -> Vec<Key> {

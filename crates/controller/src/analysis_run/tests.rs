@@ -4,7 +4,10 @@ use jiff::{SignedDuration, Timestamp};
 use okra_core::analysis::INSTANCE_ID_LABEL;
 use okra_provider::{
     Backend as _, BackendError, Clock as _, MetricError, MetricRequest, Namespaces, Reading, SecretText,
-    metric::{OpenMeasurement, Sample},
+    metric::{
+        JOB_NAME, JOB_NAMESPACE, JOB_RUN_NAME, JOB_RUN_NAMESPACE, Judgement, OpenMeasurement, Outcome as Judged,
+        Running, Sample,
+    },
     testing::{FixedClock, MemoryBackend, RecordingEvents, SeededEntropy},
 };
 use parking_lot::Mutex;
@@ -33,12 +36,18 @@ impl MetricProvider for Server {
         BTreeMap::new()
     }
 
-    async fn run(&self, request: &MetricRequest, _: Timestamp) -> Result<Reading, MetricError> {
-        self.asked.lock().push(format!("{} {}", request.name, request.provider["web"]["url"].as_str().unwrap()));
+    async fn run(&self, request: &MetricRequest, now: Timestamp) -> Result<Reading, MetricError> {
+        let asked = request.provider["web"]["url"].as_str().unwrap_or("null");
+        self.asked.lock().push(format!("{} {asked}", request.name));
         match request.name.as_str() {
             "hangs" => {
                 self.let_go.notified().await;
                 Err(MetricError::new("gave up"))
+            }
+            "job" => {
+                let metadata = [(JOB_NAME, "job-1"), (JOB_NAMESPACE, "prod")];
+                let metadata = metadata.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+                Ok(Reading::Running(Running { resume_at: now + SignedDuration::from_hours(1), metadata }))
             }
             "panics" => panic!("a fault of the provider"),
             "tells" => Err(MetricError::new(format!("denied for {}", request.secrets[0].expose()))),
@@ -49,8 +58,9 @@ impl MetricProvider for Server {
         }
     }
 
-    async fn resume(&self, _: &MetricRequest, _: &OpenMeasurement, _: Timestamp) -> Result<Reading, MetricError> {
-        Err(MetricError::new("nothing to resume"))
+    async fn resume(&self, request: &MetricRequest, _: &OpenMeasurement, _: Timestamp) -> Result<Reading, MetricError> {
+        self.asked.lock().push(format!("{} again", request.name));
+        Ok(Reading::Judged(Judgement { outcome: Judged::Successful, ..Judgement::default() }))
     }
 
     async fn terminate(&self, _: &MetricRequest, _: &OpenMeasurement, _: Timestamp) -> Result<Reading, MetricError> {
@@ -221,6 +231,41 @@ async fn a_restart_measures_again_only_what_was_under_way() {
     assert_eq!(*rig.server.asked.lock(), ["hangs http://metrics/value"]);
     let status = rig.get().await["status"].clone();
     assert_eq!(status["metricResults"][0]["count"], 1, "what was written down is not measured again");
+}
+
+#[tokio::test]
+async fn a_job_that_is_over_is_looked_at_at_once() {
+    let rig = Rig::new();
+    let job = json!({"name": "job", "provider": {"job": {"spec": {"template": {"spec": {}}}}}});
+    rig.create(json!([job]), json!({})).await;
+    rig.until("Running").await;
+    let annotations = json!({JOB_RUN_NAME: "run", JOB_RUN_NAMESPACE: "prod"});
+    let mut job = json!({
+        "apiVersion": "batch/v1", "kind": "Job",
+        "metadata": {"namespace": "prod", "name": "job-1", "annotations": annotations},
+    });
+    let kind = Kind::of::<Job>();
+    rig.backend.create(&kind, &job).await.unwrap();
+    let due = rig.reconcile().await.wake_at.unwrap();
+    assert!(due > rig.clock.now(), "a Job that runs is looked at when its time comes");
+    assert_eq!(*rig.server.asked.lock(), ["job null"]);
+
+    let mut changes = rig.store.changes();
+    job["metadata"] = rig.backend.get(&kind, &Key::new("prod", "job-1")).await.unwrap()["metadata"].clone();
+    job["status"] = json!({"conditions": [{"type": "Complete", "status": "True"}]});
+    rig.backend.update_status(&kind, &job).await.unwrap();
+    let woken = async {
+        while let Some(changed) = changes.next().await {
+            if changed.kind == kind {
+                return rig.controller.wakes(&changed);
+            }
+        }
+        Vec::new()
+    };
+    let woken = tokio::time::timeout(Duration::from_secs(10), woken).await.expect("the watch is silent");
+    assert_eq!(woken, [key()], "the Job names its run");
+    rig.until("Successful").await;
+    assert_eq!(*rig.server.asked.lock(), ["job null", "job again"], "long before its time");
 }
 
 #[tokio::test]

@@ -33,6 +33,9 @@ pub struct Observed<'a> {
     pub results: &'a [Taken],
     /// Names of the metrics whose providers have been asked and have not answered yet.
     pub outstanding: &'a BTreeSet<String>,
+    /// Names of the metrics whose measurement in flight is known to be over: a Job's, by the watch of Jobs. It is looked at
+    /// now, whenever it was to be looked at.
+    pub ready: &'a BTreeSet<String>,
     /// The Secrets that [`secret_keys`](super::secret_keys) names.
     pub secrets: &'a Secrets,
     /// What a measurement without data counts as.
@@ -152,7 +155,7 @@ fn go_on(run: Observed<'_>, setup: &Setup, before: AnalysisRunStatus, now: Times
     let wake_at = if status.phase.is_some_and(RunPhase::is_completed) {
         expires_at(run.spec.ttl_strategy.as_ref(), &status)
     } else {
-        wake(run.spec, setup, &outstanding, &status, now)
+        wake(run, setup, &outstanding, &status, now)
     };
     Plan { status, take, wake_at, events, hold_results: false, abandon, trimmed, expired: false }
 }
@@ -182,7 +185,8 @@ fn takes(
         if outstanding.contains(&metric.name) {
             continue;
         }
-        if let Next::Due(action) = next(metric, status, terminating, now) {
+        let is_ready = run.ready.contains(&metric.name);
+        if let Next::Due(action) = next(metric, status, terminating, is_ready, now) {
             let result = status.metric_results.iter().find(|result| result.name == metric.name);
             takes.push(Take {
                 name: metric.name.clone(),
@@ -197,15 +201,16 @@ fn takes(
 }
 
 fn wake(
-    spec: &AnalysisRunSpec,
+    run: Observed<'_>,
     setup: &Setup,
     outstanding: &BTreeSet<String>,
     status: &AnalysisRunStatus,
     now: Timestamp,
 ) -> Option<Timestamp> {
-    let terminating = is_terminating(spec.terminate, status);
+    let terminating = is_terminating(run.spec.terminate, status);
     let waiting = setup.metrics.iter().filter(|metric| !outstanding.contains(&metric.name));
-    let at = |metric: &Metric| match next(metric, status, terminating, now) {
+    let is_ready = |metric: &Metric| run.ready.contains(&metric.name);
+    let at = |metric: &Metric| match next(metric, status, terminating, is_ready(metric), now) {
         Next::At(at) => Some(at),
         Next::Due(_) | Next::Nothing => None,
     };

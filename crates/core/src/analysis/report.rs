@@ -21,7 +21,7 @@ fn line(metric: &Metric, status: &AnalysisRunStatus, terminating: bool, now: Tim
     let count = result.map_or(0, |result| result.count);
     let of = metric.effective_count().map_or_else(|| count.to_string(), |all| format!("{count}/{all}"));
     let phase = result.filter(|result| result.phase.is_completed()).map(|result| result.phase);
-    let next = match (phase, next(metric, status, terminating, now)) {
+    let next = match (phase, next(metric, status, terminating, false, now)) {
         (Some(phase), _) => phase.to_string(),
         (None, Next::At(at)) => {
             let what = if in_flight(result).is_some() { "looked at again" } else { "next" };

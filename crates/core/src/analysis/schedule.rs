@@ -33,14 +33,21 @@ pub(super) fn is_terminating(asked: bool, status: &AnalysisRunStatus) -> bool {
     asked || status.metric_results.iter().any(|result| !result.dry_run && bad(result.phase))
 }
 
-/// What is next for a metric at a time.
-pub(super) fn next(metric: &Metric, status: &AnalysisRunStatus, terminating: bool, now: Timestamp) -> Next {
+/// What is next for a metric at a time. `is_ready`: the measurement in flight is known to be over, whenever it was to be
+/// looked at.
+pub(super) fn next(
+    metric: &Metric,
+    status: &AnalysisRunStatus,
+    terminating: bool,
+    is_ready: bool,
+    now: Timestamp,
+) -> Next {
     let result = status.metric_results.iter().find(|result| result.name == metric.name);
     if result.is_some_and(|result| result.phase.is_completed()) {
         return Next::Nothing;
     }
     if let Some(last) = in_flight(result) {
-        return resume(last, terminating, now);
+        return resume(last, terminating, is_ready, now);
     }
     if terminating {
         return Next::Nothing;
@@ -51,10 +58,10 @@ pub(super) fn next(metric: &Metric, status: &AnalysisRunStatus, terminating: boo
     }
 }
 
-fn resume(last: &Measurement, terminating: bool, now: Timestamp) -> Next {
+fn resume(last: &Measurement, terminating: bool, is_ready: bool, now: Timestamp) -> Next {
     match last.resume_at {
         _ if terminating => Next::Due(Action::Terminate(last.clone())),
-        Some(at) if at > now => Next::At(at),
+        Some(at) if at > now && !is_ready => Next::At(at),
         _ => Next::Due(Action::Resume(last.clone())),
     }
 }

@@ -44,13 +44,15 @@ pub struct Rig {
     pub now: Timestamp,
     pub secrets: Secrets,
     pub no_data: NoData,
+    /// Metrics whose measurement in flight is known to be over.
+    pub ready: BTreeSet<String>,
     pub events: Vec<Event>,
 }
 
 impl Rig {
     pub fn new(spec: AnalysisRunSpec) -> Self {
         let (secrets, no_data) = (Secrets::default(), NoData::default());
-        Self { spec, status: None, now: at(0), secrets, no_data, events: Vec::new() }
+        Self { spec, status: None, now: at(0), secrets, no_data, ready: BTreeSet::new(), events: Vec::new() }
     }
 
     /// One look, with what was measured and what has not answered; the status is written.
@@ -61,6 +63,7 @@ impl Rig {
             status: self.status.as_ref(),
             results,
             outstanding: &outstanding,
+            ready: &self.ready,
             secrets: &self.secrets,
             no_data: self.no_data,
         };

@@ -1,9 +1,12 @@
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 use okra_api::RunPhase::{Error, Failed, Inconclusive, Running, Successful};
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
 
 use super::rig::{Rig, answer, at, metric, run_of};
+use crate::analysis::{Action, Outcome, Take};
 
 fn just_after(seconds: i64) -> Timestamp {
     at(seconds) + SignedDuration::from_nanos(1)
@@ -113,4 +116,25 @@ fn table_1_6_nothing_begins_when_the_run_ends() {
     let plan = rig.look();
     assert!(plan.take.is_empty());
     assert_eq!((rig.phase(), rig.status().message.as_str()), (Some(Successful), "Run Terminated"));
+}
+
+#[test]
+fn a_measurement_that_is_known_to_be_over_is_looked_at_before_its_time() {
+    let mut rig = Rig::new(run_of(vec![metric(json!({}))]));
+    rig.ready.insert("rate".to_owned());
+    let plan = rig.look();
+    assert_eq!(plan.take.len(), 1, "nothing is in flight yet");
+    let resume_at = Some(at(3600));
+    let in_flight = |_: &Take| Outcome::InFlight { metadata: BTreeMap::new(), resume_at };
+    let results = rig.measured(&plan, in_flight);
+    rig.ready.clear();
+    let plan = rig.look_with(&results, &[]);
+    assert_eq!((plan.take.len(), plan.wake_at), (0, resume_at));
+    let name = rig.status().metric_results[0].name.clone();
+    rig.ready.insert(name);
+    let plan = rig.look();
+    assert!(matches!(plan.take[0].action, Action::Resume(_)), "{:?}", plan.take);
+    let results = rig.measured(&plan, |_| answer(Successful));
+    rig.look_with(&results, &[]);
+    assert_eq!(rig.phase(), Some(Successful));
 }
