@@ -62,6 +62,17 @@ test: setup ## Run every test, the simulator's seeds among them (ARGS is passed 
 	$(if $(ARGS),,@$(MAKE) sim SEEDS=$(TEST_SEEDS))
 	$(if $(ARGS),,@$(MAKE) mutants)
 
+# As long as each fuzz target runs.
+FUZZ_SECONDS ?= 60
+
+.PHONY: fuzz
+fuzz: check-build ## Fuzz conditions and JSONPaths for FUZZ_SECONDS (60) each; wants nightly Rust and cargo-fuzz
+	for target in condition json_path; do \
+	  mkdir -p "fuzz/corpus/$$target"; \
+	  cargo +nightly fuzz run "$$target" "fuzz/corpus/$$target" "fuzz/seeds/$$target" -- \
+	    -max_total_time=$(FUZZ_SECONDS) -max_len=8192 -timeout=10 -rss_limit_mb=1024 $(ARGS); \
+	done
+
 SEEDS ?= 10000
 
 .PHONY: sim

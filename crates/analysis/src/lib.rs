@@ -49,3 +49,4 @@ pub use egress::{Cidr, EgressDenied, EgressPolicy, InvalidCidr, Lookup, SystemLo
 pub use http::{Http, MAX_BODY};
 pub use job::{JobPlace, JobPlaces};
 pub use providers::{Providers, ProvidersConfig};
+pub use web::read_web_answer;

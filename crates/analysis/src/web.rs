@@ -65,6 +65,14 @@ fn request(spec: &WebMetric, deadline: Deadline) -> Result<Call, String> {
     Ok(call)
 }
 
+/// What the `web` provider makes of the body of a server's answer: the value at a JSONPath. The error is Argo's.
+///
+/// # Errors
+/// If the path is none, is longer than 4 KiB, costs too much, or finds nothing.
+pub fn read_web_answer(json_path: &str, body: &[u8]) -> Result<Sample, String> {
+    read(&JsonPath::parse(json_path)?, body)
+}
+
 /// A body that is no JSON is the result as it stands, and is judged by the conditions like any other.
 fn read(path: &JsonPath, body: &[u8]) -> Result<Sample, String> {
     let Ok(data) = serde_json::from_slice::<Json>(body) else {

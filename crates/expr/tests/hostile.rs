@@ -13,6 +13,9 @@ use okra_expr::{Budget, EvalError, Program, Shape, Value, holds};
 use proptest::prelude::*;
 use serde_json::json;
 
+#[path = "../../../fuzz/entries/condition.rs"]
+mod fuzzed;
+
 fn run(source: &str, result: &Value) -> Result<bool, String> {
     holds(source, result, Timestamp::UNIX_EPOCH, Budget::default()).map_err(|error| error.to_string())
 }
@@ -262,5 +265,52 @@ proptest! {
     fn random_patterns_never_panic(pattern in "[-a-z\\\\()\\[\\]{}*+?|.^$0-9:,]{0,30}", text in "[a-z0-9]{0,30}") {
         let source = format!("`{text}` matches `{pattern}`");
         prop_assert_eq!(run(&source, &Value::Nil), run(&source, &Value::Nil));
+    }
+}
+
+/// The seeds of the fuzz target.
+fn seeds() -> Vec<Vec<u8>> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds/condition");
+    std::fs::read_dir(folder).unwrap().map(|seed| std::fs::read(seed.unwrap().path()).unwrap()).collect()
+}
+
+#[test]
+fn seeds_of_the_fuzz_target_say_something() {
+    let seeds = seeds();
+    assert!(seeds.len() >= 5, "{}", seeds.len());
+    for seed in &seeds {
+        let text = String::from_utf8(seed.clone()).unwrap();
+        let (expression, _) = text.split_once('\n').unwrap();
+        Program::compile(expression, &Shape::unknown()).unwrap_or_else(|error| panic!("{expression}: {error}"));
+    }
+}
+
+proptest! {
+    /// What the fuzz target does, with seeds that are cut, doubled, spliced and spoiled.
+    #[test]
+    fn spoiled_seeds_never_panic(
+        (one, two) in (prop::sample::select(seeds()), prop::sample::select(seeds())),
+        edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..4_u8), 0..12),
+        times in 1..40_usize,
+    ) {
+        let mut data = one;
+        for (at, byte, edit) in edits {
+            let at = at.index(data.len() + 1);
+            match edit {
+                0 => data.truncate(at),
+                1 => data.insert(at, byte),
+                2 => data.splice(at.., two.iter().copied().skip(at)).for_each(drop),
+                _ => {
+                    let piece = data[at..data.len().min(at + 6)].to_vec();
+                    data.splice(at..at, piece.repeat(times));
+                }
+            }
+        }
+        fuzzed::condition(&data);
+    }
+
+    #[test]
+    fn random_bytes_never_panic(data in prop::collection::vec(any::<u8>(), 0..200)) {
+        fuzzed::condition(&data);
     }
 }

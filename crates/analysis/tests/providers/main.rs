@@ -13,6 +13,7 @@ mod datadog;
 mod egress;
 mod hostile;
 mod job;
+mod json_path;
 mod others;
 mod prometheus;
 mod rig;
