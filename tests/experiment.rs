@@ -9,7 +9,7 @@ use kube::{
     Api,
     api::{ListParams, Patch, PatchParams},
 };
-use okra_api::{AnalysisRun, Experiment, RunPhase, cell_status::RolloutOutcome};
+use okra_api::{AnalysisRun, Cell, Experiment, RunPhase, cell_status::RolloutOutcome};
 use okra_testkit::{
     MetricServer,
     scene::{Scene, V1, V2},
@@ -132,6 +132,96 @@ async fn okrad_killed_in_the_middle_of_an_experiment_finds_it_again() {
     assert_eq!(sets.len(), 2, "the seed's and one of the experiment's");
     let runs = scene.api::<AnalysisRun>().list(&ListParams::default()).await.unwrap().items;
     assert_eq!(runs.len(), 1);
+    scene.end(load, CELL, &SHARES).await;
+}
+
+#[tokio::test]
+async fn an_installed_controller_carries_experiments_out_when_it_is_told_to() {
+    let metrics = MetricServer::start().await;
+    let mut scene = Scene::new(OKRAD, "tried-argo").await;
+    scene.more_args = ["--analysis-engine=argo", "--analysis-instance-id=argo-1"].map(str::to_owned).into();
+    scene.settle = "1s";
+    scene.start_okrad();
+    scene.apply(WY).await.unwrap();
+    scene.apply(&metrics.template(3)).await.unwrap();
+    scene.apply(&scene.cell_manifest(CELL, 1, STEPS)).await.unwrap();
+    scene.cluster("web-1-v1", V1).await;
+    scene.until_stable(CELL, V1).await;
+    let load = scene.load();
+    scene.cluster("web-1-v2", V2).await;
+    let made = scene.until_object::<Experiment>(STEP, "is made", |_| true).await;
+    assert_eq!(made.metadata.labels.unwrap()["argo-rollouts.argoproj.io/controller-instance-id"], "argo-1");
+    let analysis = &made.spec.analyses[0];
+    assert_eq!(analysis.args[0].value.as_deref(), Some(V2), "arguments are resolved here");
+    let says = async |phase: &str, message: &str| {
+        let status = json!({"status": {"phase": phase, "message": message}});
+        scene.merge::<Experiment>(STEP, &status).await;
+    };
+    says("Running", "").await;
+    let runs = |cell: &Cell| cell.status.as_ref().is_some_and(|status| status.message.contains("is Running"));
+    scene.until(CELL, "follows the Experiment", runs).await;
+    says("Failed", "the other controller says so").await;
+    let cell = scene.until_outcome(CELL, V2, RolloutOutcome::Failed).await;
+    scene.until_weights(&[("web-1-v1", 100), ("web-1-v2", 0)]).await;
+    let status = cell.status.unwrap();
+    assert_eq!(status.blocked_versions, [V2]);
+    assert!(status.history[0].reason.ends_with("the other controller says so"), "{:?}", status.history[0]);
+    let sets = scene.api::<ReplicaSet>().list(&ListParams::default()).await.unwrap().items;
+    let runs = scene.api::<AnalysisRun>().list(&ListParams::default()).await.unwrap().items;
+    assert_eq!((sets.len(), runs.len(), metrics.asked().len()), (1, 0, 0), "okrad itself runs nothing of it");
+    scene.end(load, CELL, &SHARES).await;
+}
+
+#[tokio::test]
+async fn an_experiment_waits_for_the_rights_that_okrad_lacks() {
+    const USER: &str = "limited-1";
+    let mut scene = Scene::new(OKRAD, "tried-denied").await;
+    scene.grant_okrad(USER).await;
+    scene.start_okrad_as(USER);
+    let _pods = pods_follow(&scene);
+    let wy: Value = serde_saphyr::from_str(WY).unwrap();
+    let template = json!({"name": "a", "selector": wy["spec"]["selector"], "template": wy["spec"]["template"]});
+    let experiment = json!({
+        "apiVersion": "argoproj.io/v1alpha1", "kind": "Experiment",
+        "metadata": {"name": "tried", "labels": {"argo-rollouts.argoproj.io/controller-instance-id": "okra"}},
+        "spec": {"templates": [template], "duration": "1h"},
+    });
+    scene.apply(&experiment.to_string()).await.unwrap();
+    let says = |seen: &Experiment| {
+        let status = seen.status.as_ref();
+        status.is_some_and(|status| {
+            let lacks = status.message.contains("replicasets") && status.message.contains("okrad-experiments");
+            lacks && status.phase == Some(RunPhase::Pending)
+        })
+    };
+    scene.until_object::<Experiment>("tried", "says what okrad lacks", says).await;
+    scene.grant(USER, "okrad-experiments").await;
+    let seen = scene.until_object::<Experiment>("tried", "runs", |seen| is(seen, RunPhase::Running)).await;
+    assert_eq!(seen.status.unwrap().message, "");
+}
+
+#[tokio::test]
+async fn a_replica_set_that_appears_late_is_seen_at_once() {
+    let metrics = MetricServer::start().await;
+    let mut scene = Scene::new(OKRAD, "tried-late").await;
+    scene.more_args = vec!["--metric-egress-allow".to_owned(), "127.0.0.0/8".to_owned()];
+    scene.settle = "1s";
+    scene.start_okrad();
+    let _pods = pods_follow(&scene);
+    scene.apply(&metrics.template(3)).await.unwrap();
+    scene.apply(&scene.cell_manifest(CELL, 1, STEPS)).await.unwrap();
+    scene.cluster("web-1-v1", V1).await;
+    scene.until_stable(CELL, V1).await;
+    metrics.set(V2, r#"{"rate": 1}"#);
+    let load = scene.load();
+    scene.cluster("web-1-v2", V2).await;
+    let waits = |cell: &Cell| cell.status.as_ref().is_some_and(|status| status.message.contains("wy does not exist"));
+    scene.until(CELL, "waits for the ReplicaSet", waits).await;
+    let applied = scene.apply(WY).await.unwrap().metadata.creation_timestamp.unwrap().0;
+    let made = scene.until_object::<Experiment>(STEP, "is made", |_| true).await;
+    let waited = made.metadata.creation_timestamp.unwrap().0.duration_since(applied);
+    assert!(waited.as_secs() < 30, "the net catches it after a minute; this took {waited}");
+    scene.until_stable(CELL, V2).await;
     scene.end(load, CELL, &SHARES).await;
 }
 

@@ -6,9 +6,15 @@ mod observe;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use async_trait::async_trait;
+use k8s_openapi::api::apps::v1::ReplicaSet;
 use okra_api::{
     AWSApplicationLoadBalancerConfig, AWSTargetGroup, AnalysisRun, AnalysisTemplate, Cell, ClusterAnalysisTemplate,
     Experiment, Pause, Route, TargetGroup, VersionBlocklist,
@@ -68,6 +74,8 @@ pub struct CellController {
     experiments: Cache<Experiment>,
     templates: Cache<AnalysisTemplate>,
     cluster_templates: Cache<ClusterAnalysisTemplate>,
+    /// Watched from the first experiment step on: who has none needs no right to see them.
+    replica_sets: OnceLock<Cache<ReplicaSet>>,
     /// Each Cell as this controller left it; at rest the same copy as the cache's.
     left: Mutex<BTreeMap<Key, Arc<Cell>>>,
 }
@@ -94,6 +102,7 @@ impl CellController {
             experiments: store.cache(),
             templates: store.cache(),
             cluster_templates: store.cache(),
+            replica_sets: OnceLock::new(),
             left: Mutex::default(),
             context,
         }
@@ -233,6 +242,7 @@ impl Reconciler for CellController {
             Kind::of::<Experiment>(),
             Kind::of::<AnalysisTemplate>(),
             Kind::of::<ClusterAnalysisTemplate>(),
+            Kind::of::<ReplicaSet>(),
         ]
     }
 
@@ -254,6 +264,9 @@ impl Reconciler for CellController {
             "ClusterAnalysisTemplate" => {
                 let judged = self.cells.list(None).into_iter().filter(|cell| cell::is_judged(cell));
                 judged.map(|cell| Key::of_typed(&*cell)).collect()
+            }
+            "ReplicaSet" => {
+                self.cells_where(&key.namespace, |cell| cell::replica_sets_wanted(cell).contains(&key.name))
             }
             // The route object and the blocklist have the Cell's name.
             _ => vec![key.clone()],

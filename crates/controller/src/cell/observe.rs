@@ -44,6 +44,8 @@ impl CellController {
         if wanted.is_empty() || !begun.is_some_and(is_missing) {
             return ReplicaSets::new();
         }
+        // Before they are read: what appears afterwards wakes the Cell.
+        self.replica_sets.get_or_init(|| self.context.store.cache());
         self.context.store.get_each_live(&key.namespace, wanted).await
     }
 

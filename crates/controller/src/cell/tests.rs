@@ -21,6 +21,8 @@ use pretty_assertions::assert_eq;
 use super::*;
 use crate::{PauseController, RouteContext, RouteController};
 
+mod experiment;
+
 const LISTENER: &str = "arn:aws:elasticloadbalancing:eu-west-1:111122223333:listener/app/web/1/2";
 const NAMESPACE: &str = "prod";
 
@@ -129,6 +131,7 @@ impl Rig {
         self.caught_up::<AWSApplicationLoadBalancerConfig>().await;
         self.caught_up::<Pause>().await;
         self.caught_up::<VersionBlocklist>().await;
+        self.caught_up::<Experiment>().await;
     }
 
     /// Reconciles everything until nothing is written any more; how many rounds that took.

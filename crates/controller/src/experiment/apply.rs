@@ -14,19 +14,31 @@ use serde_json::{Value, json};
 use super::{ExperimentController, observe::Around};
 use crate::reconciler::ReconcileError;
 
+/// What became of an action.
+pub(super) enum Applied {
+    /// It is carried out.
+    Done,
+    /// It can never be.
+    Failed(Failure),
+    /// okrad lacks a right.
+    Denied(BackendError),
+}
+
 impl ExperimentController {
     /// Carries out one action. What cannot be done, and would not succeed if it was tried again, is the experiment's
-    /// failure; anything else is an error, after which everything is tried again.
+    /// failure. What okrad has no right to is neither: somebody may give it. Anything else is an error, after which
+    /// everything is tried again.
     pub(super) async fn apply(
         &self,
         experiment: &Experiment,
         around: &Around,
         action: &ExperimentAction,
-    ) -> Result<Option<Failure>, ReconcileError> {
+    ) -> Result<Applied, ReconcileError> {
         match self.try_apply(experiment, around, action).await {
-            Ok(()) => Ok(None),
+            Ok(()) => Ok(Applied::Done),
+            Err(error @ BackendError::Denied { .. }) => Ok(Applied::Denied(error)),
             Err(error) if is_final(&error) => match failure(action, error.to_string()) {
-                Some(failure) => Ok(Some(failure)),
+                Some(failure) => Ok(Applied::Failed(failure)),
                 None => Err(error.into()),
             },
             Err(error) => Err(error.into()),
@@ -134,10 +146,10 @@ fn is_final(error: &BackendError) -> bool {
     match error {
         BackendError::AlreadyExists { .. }
         | BackendError::Invalid { .. }
-        | BackendError::Denied { .. }
         | BackendError::Absent(_)
         | BackendError::Unsupported(_) => true,
         BackendError::NotFound { .. }
+        | BackendError::Denied { .. }
         | BackendError::Conflict { .. }
         | BackendError::Throttled { .. }
         | BackendError::Unreachable(_) => false,

@@ -16,14 +16,15 @@ use std::{
 use async_trait::async_trait;
 use jiff::SignedDuration;
 use k8s_openapi::api::{apps::v1::ReplicaSet, core::v1::Service};
-use okra_api::{AnalysisRun, AnalysisTemplate, ClusterAnalysisTemplate, Experiment};
+use okra_api::{AnalysisRun, AnalysisTemplate, ClusterAnalysisTemplate, Experiment, RunPhase};
 use okra_core::{
     analysis::{Event, assess_experiment},
     cell::is_controlled_by,
 };
-use okra_provider::{Cache, Clock, EventNote, EventSink, Key, Kind, Lookup, Store};
+use okra_provider::{BackendError, Cache, Clock, EventNote, EventSink, Key, Kind, Lookup, Store};
+use serde_json::json;
 
-use self::observe::Sight;
+use self::{apply::Applied, observe::Sight};
 use crate::{
     argo,
     reconciler::{Changed, Next, ReconcileError, Reconciler},
@@ -31,6 +32,11 @@ use crate::{
 
 /// How soon it looks again at a watch that has only begun.
 const SYNCING: SignedDuration = SignedDuration::from_millis(250);
+
+/// Reason of the event that says what okrad may not do.
+const MISSING_RIGHTS: &str = "MissingRights";
+/// Who has the rights that experiments need.
+const ROLE: &str = "the rights that experiments need are in role okrad-experiments of examples/okrad-rbac.yaml";
 
 /// What the controller of Experiments needs of the world.
 #[derive(Clone)]
@@ -85,19 +91,25 @@ impl ExperimentController {
             Sight::Clear(around) => around,
             // Our own write comes back through the watch and wakes the experiment.
             Sight::Stale => return Ok(Next::IDLE),
+            Sight::Blocked(error) => return self.hold(key, experiment, error).await,
             Sight::Syncing => return Ok(now.checked_add(SYNCING).map_or(Next::IDLE, Next::at)),
         };
         let mut plan = assess_experiment(around.observed(key, experiment, &[]), now);
-        let mut failures = Vec::new();
+        let (mut failures, mut denied) = (Vec::new(), None);
         for action in &plan.actions {
             match self.apply(experiment, &around, action).await? {
-                None => {
+                Applied::Done => {
                     if let Some(event) = action.event() {
                         self.tell(key, experiment, event).await;
                     }
                 }
-                Some(failure) => failures.push(failure),
+                Applied::Failed(failure) => failures.push(failure),
+                Applied::Denied(error) => denied = denied.or(Some(error)),
             }
+        }
+        if let Some(error) = denied {
+            // The plan's status says that it is done; what was done, the next look sees.
+            return self.hold(key, experiment, error).await;
         }
         if !failures.is_empty() {
             // What the rest of its actions are, the next look says: it comes at once, since the status changes.
@@ -108,6 +120,21 @@ impl ExperimentController {
             self.tell(key, experiment, event).await;
         }
         Ok(Next { wake_at: plan.wake_at })
+    }
+
+    /// Says what an experiment that goes on waits for, and lets the queue try it again ever more rarely.
+    async fn hold(&self, key: &Key, experiment: &Experiment, error: BackendError) -> Result<Next, ReconcileError> {
+        let known = experiment.status.clone().unwrap_or_default();
+        let is_over = known.phase.is_some_and(RunPhase::is_completed);
+        let message = format!("waits, since okrad cannot go on: {error}; {ROLE}");
+        if !is_over && known.message != message {
+            let status = json!({"phase": known.phase.unwrap_or(RunPhase::Pending), "message": message});
+            let metadata = json!({"resourceVersion": experiment.metadata.resource_version});
+            let patch = json!({"metadata": metadata, "status": status});
+            self.context.store.merge_patch::<Experiment>(key, &patch).await?;
+            self.tell(key, experiment, Event { warning: true, reason: MISSING_RIGHTS.to_owned(), message }).await;
+        }
+        Err(error.into())
     }
 
     async fn tell(&self, key: &Key, experiment: &Experiment, event: Event) {

@@ -29,13 +29,15 @@ pub(super) enum Sight {
     Stale,
     /// A watch has begun and knows nothing yet.
     Syncing,
+    /// A watch cannot begin: why.
+    Blocked(BackendError),
 }
 
-/// The objects around an experiment.
-#[derive(Debug, Default)]
 /// A template with its annotations.
 type Template = (Annotations, AnalysisTemplateSpec);
 
+/// The objects around an experiment.
+#[derive(Debug, Default)]
 pub(super) struct Around {
     /// The ReplicaSets that it owns, by the name of their template.
     pub(super) sets: BTreeMap<String, Arc<ReplicaSet>>,
@@ -45,9 +47,9 @@ pub(super) struct Around {
     service_names: BTreeMap<String, String>,
     runs: BTreeMap<String, ObservedRun>,
     templates: BTreeMap<AnalysisTemplateRef, AnalysisTemplateSpec>,
+    annotations: BTreeMap<AnalysisTemplateRef, Annotations>,
 }
 
-    annotations: BTreeMap<AnalysisTemplateRef, Annotations>,
 impl Around {
     /// As the engine takes it.
     pub(super) fn observed<'a>(
@@ -64,9 +66,9 @@ impl Around {
             services: &self.service_names,
             runs: &self.runs,
             templates: &self.templates,
+            annotations: &self.annotations,
             failures,
         }
-            annotations: &self.annotations,
     }
 }
 
@@ -77,8 +79,10 @@ impl ExperimentController {
         let sets = self.replica_sets.get_or_init(|| store.cache());
         let services = uses_services(experiment).then(|| self.services.get_or_init(|| store.cache()));
         for is_ready in [is_ready(sets), services.map_or(Ok(true), is_ready)] {
-            if !is_ready? {
-                return Ok(Sight::Syncing);
+            match is_ready {
+                Ok(true) => {}
+                Ok(false) => return Ok(Sight::Syncing),
+                Err(error) => return Ok(Sight::Blocked(error)),
             }
         }
         let mut around = Around {
@@ -235,14 +239,12 @@ fn uses_services(experiment: &Experiment) -> bool {
 }
 
 /// Whether a watch knows what is there; its trouble as an error while it does not.
-fn is_ready<K: Stored>(cache: &Cache<K>) -> Result<bool, ReconcileError> {
+fn is_ready<K: Stored>(cache: &Cache<K>) -> Result<bool, BackendError> {
     if cache.is_synced() {
         return Ok(true);
     }
     match cache.trouble() {
-        Some(trouble) => {
-            Err(BackendError::Unreachable(format!("failed to watch {}: {trouble}", K::plural(&()))).into())
-        }
+        Some(trouble) => Err(BackendError::Unreachable(format!("failed to watch {}: {trouble}", K::plural(&())))),
         None => Ok(false),
     }
 }

@@ -316,10 +316,10 @@ async fn line_3_a_template_without_progress_fails() {
 #[tokio::test]
 async fn line_3_what_the_server_refuses_is_an_error_and_what_it_cannot_answer_is_tried_again() {
     let rig = Rig::begin(json!({})).await;
-    let denied = BackendError::Denied { message: "okrad may not create replicasets".to_owned() };
-    rig.backend.inject(Fault::nth(CallVerb::Create, 1, denied).of(Kind::of::<ReplicaSet>()));
+    let invalid = BackendError::Invalid { message: "no such field".to_owned() };
+    rig.backend.inject(Fault::nth(CallVerb::Create, 1, invalid).of(Kind::of::<ReplicaSet>()));
     rig.settle().await;
-    let wanted = "Failed to create ReplicaSet for template 'a': okrad may not create replicasets";
+    let wanted = "Failed to create ReplicaSet for template 'a': no such field";
     assert_eq!(rig.phase().await, (Some(RunPhase::Error), wanted.to_owned()));
 
     let rig = Rig::begin(json!({})).await;
@@ -329,6 +329,60 @@ async fn line_3_what_the_server_refuses_is_an_error_and_what_it_cannot_answer_is
     assert_eq!(rig.phase().await.0, None);
     rig.settle().await;
     assert_eq!(rig.phase().await.0, Some(RunPhase::Running));
+}
+
+#[tokio::test]
+async fn what_okrad_has_no_right_to_is_waited_for_and_said() {
+    let may_not = |what: &str| BackendError::Denied { message: format!("okrad may not create {what}") };
+    let says = |what: &str| format!("waits, since okrad cannot go on: okrad may not create {what}; {ROLE}");
+    // Of a ReplicaSet, before there is any status.
+    let rig = Rig::begin(json!({})).await;
+    rig.backend.inject(Fault::nth(CallVerb::Create, 1, may_not("replicasets")).of(Kind::of::<ReplicaSet>()));
+    rig.backend.inject(Fault::nth(CallVerb::Create, 2, may_not("replicasets")).of(Kind::of::<ReplicaSet>()));
+    for _ in 0..2 {
+        let error = rig.look().await.unwrap_err();
+        assert_eq!(error.category, "ApiDenied", "the queue tries it again, ever more rarely");
+        assert_eq!(rig.phase().await, (Some(RunPhase::Pending), says("replicasets")));
+    }
+    let told: Vec<_> = rig.events.take().into_iter().filter(|note| note.reason == MISSING_RIGHTS).collect();
+    assert_eq!((told.len(), told[0].warning), (1, true), "said once");
+    rig.settle().await;
+    assert_eq!(rig.phase().await, (Some(RunPhase::Running), String::new()), "somebody gave the right");
+
+    // Of a run, in the middle: nothing is claimed to be there that is not.
+    let rig = Rig::begin(json!({"spec": {"analyses": [{"name": "an", "templateName": "t"}]}})).await;
+    rig.backend.inject(Fault::nth(CallVerb::Create, 1, may_not("analysisruns")).of(Kind::of::<AnalysisRun>()));
+    let held = async {
+        while rig.look().await.is_ok() {
+            rig.pods_follow().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), held).await.expect("it is not held");
+    assert_eq!(rig.phase().await, (Some(RunPhase::Running), says("analysisruns")));
+    assert!(rig.get::<AnalysisRun>("exp-an").await.is_none());
+    rig.settle().await;
+    assert!(rig.get::<AnalysisRun>("exp-an").await.is_some());
+    assert_eq!(rig.phase().await, (Some(RunPhase::Running), String::new()));
+}
+
+#[tokio::test]
+async fn a_watch_that_is_denied_is_said() {
+    let rig = Rig::begin(json!({})).await;
+    let denied = BackendError::Denied { message: "okrad may not watch replicasets".to_owned() };
+    for nth in 1..=3 {
+        rig.backend.inject(Fault::nth(CallVerb::Watch, nth, denied.clone()).of(Kind::of::<ReplicaSet>()));
+    }
+    let said = async {
+        while !rig.phase().await.1.contains("failed to watch replicasets") {
+            rig.caught_up(&rig.controller.experiments).await;
+            _ = rig.controller.reconcile(&Key::new("prod", "exp")).await;
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), said).await.expect("it is not said");
+    let (phase, message) = rig.phase().await;
+    assert_eq!(phase, Some(RunPhase::Pending));
+    assert!(message.contains("okrad may not watch replicasets") && message.contains("okrad-experiments"), "{message}");
 }
 
 #[tokio::test]

@@ -14,8 +14,9 @@ use okra_api::{
 use super::plan::{Action, Planner};
 use crate::analysis::{endless_metric, flatten, run_spec, template_from, validate_experiment};
 
-/// How often a ReplicaSet is looked for that is not there: no watch tells of it.
-const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(10);
+/// How often a ReplicaSet is looked for that is not there. The watch tells of it at once; this is for an okrad that may
+/// read ReplicaSets and not watch them.
+const LOOK_AGAIN: SignedDuration = SignedDuration::from_mins(1);
 
 fn current_step(rollout: &RolloutStatus) -> Option<&ExperimentStep> {
     let index = usize::try_from(rollout.current_step_index).ok()?;
@@ -23,8 +24,8 @@ fn current_step(rollout: &RolloutStatus) -> Option<&ExperimentStep> {
     canary.or_else(|| rollout.blue_green_steps.get(index)?.experiment.as_ref())
 }
 
-/// Names of the ReplicaSets that the Cell's current step needs to make its Experiment of. They are read past any cache:
-/// whoever has no experiments need not watch ReplicaSets.
+/// Names of the ReplicaSets that the Cell's current step needs to make its Experiment of. They are read past any cache,
+/// and watched only while one is missing: whoever has no experiments need not see ReplicaSets.
 pub fn replica_sets_wanted(cell: &Cell) -> BTreeSet<String> {
     let rollout = cell.status.as_ref().and_then(|status| status.rollout.as_ref());
     let step = rollout.filter(|rollout| rollout.outcome.is_none()).and_then(current_step);

@@ -126,7 +126,7 @@ fn what_is_missing_is_named_and_waited_for() {
     world.pass(SETTLE);
     refused(&world, "cannot be made: specRef of template wy: ReplicaSet default/wy does not exist");
     let again = world.last.as_ref().and_then(|plan| plan.wake_at).unwrap();
-    assert!(again <= world.now + SignedDuration::from_secs(10), "no watch tells of it: {again}");
+    assert!(again <= world.now + SignedDuration::from_mins(1), "the watch may not be allowed: {again}");
     let set = json!({"spec": {"selector": {}, "template": {"metadata": {"labels": {"app": "wy"}}}}});
     world.replica_sets.insert("wy".to_owned(), Ok(Arc::new(serde_json::from_value(set.clone()).unwrap())));
     world.run();
