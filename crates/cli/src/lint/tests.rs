@@ -461,5 +461,5 @@ fn templates_of_the_documentation_are_without_findings() {
             templates += 1;
         }
     }
-    assert_eq!(templates, 4);
+    assert_eq!(templates, 5);
 }

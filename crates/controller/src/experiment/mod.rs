@@ -22,7 +22,6 @@ use okra_core::{
     cell::is_controlled_by,
 };
 use okra_provider::{BackendError, Cache, Clock, EventNote, EventSink, Key, Kind, Lookup, Store};
-use serde_json::json;
 
 use self::{apply::Applied, observe::Sight};
 use crate::{
@@ -124,14 +123,13 @@ impl ExperimentController {
 
     /// Says what an experiment that goes on waits for, and lets the queue try it again ever more rarely.
     async fn hold(&self, key: &Key, experiment: &Experiment, error: BackendError) -> Result<Next, ReconcileError> {
-        let known = experiment.status.clone().unwrap_or_default();
-        let is_over = known.phase.is_some_and(RunPhase::is_completed);
+        let mut status = experiment.status.clone().unwrap_or_default();
+        let is_over = status.phase.is_some_and(RunPhase::is_completed);
         let message = format!("waits, since okrad cannot go on: {error}; {ROLE}");
-        if !is_over && known.message != message {
-            let status = json!({"phase": known.phase.unwrap_or(RunPhase::Pending), "message": message});
-            let metadata = json!({"resourceVersion": experiment.metadata.resource_version});
-            let patch = json!({"metadata": metadata, "status": status});
-            self.context.store.merge_patch::<Experiment>(key, &patch).await?;
+        if !is_over && status.message != message {
+            status.phase.get_or_insert(RunPhase::Pending);
+            status.message.clone_from(&message);
+            argo::write_status(&self.context.store, experiment, experiment.status.as_ref(), &status).await?;
             self.tell(key, experiment, Event { warning: true, reason: MISSING_RIGHTS.to_owned(), message }).await;
         }
         Err(error.into())

@@ -366,26 +366,6 @@ async fn what_okrad_has_no_right_to_is_waited_for_and_said() {
 }
 
 #[tokio::test]
-async fn a_watch_that_is_denied_is_said() {
-    let rig = Rig::begin(json!({})).await;
-    let denied = BackendError::Denied { message: "okrad may not watch replicasets".to_owned() };
-    for nth in 1..=3 {
-        rig.backend.inject(Fault::nth(CallVerb::Watch, nth, denied.clone()).of(Kind::of::<ReplicaSet>()));
-    }
-    let said = async {
-        while !rig.phase().await.1.contains("failed to watch replicasets") {
-            rig.caught_up(&rig.controller.experiments).await;
-            _ = rig.controller.reconcile(&Key::new("prod", "exp")).await;
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), said).await.expect("it is not said");
-    let (phase, message) = rig.phase().await;
-    assert_eq!(phase, Some(RunPhase::Pending));
-    assert!(message.contains("okrad may not watch replicasets") && message.contains("okrad-experiments"), "{message}");
-}
-
-#[tokio::test]
 async fn line_3_a_set_that_somebody_else_made_is_left_alone() {
     let rig = Rig::begin(json!({})).await;
     // Name, labels and annotations are as okra gives them; only the owner is missing.
