@@ -53,7 +53,8 @@ impl Overlay {
         for kind in kinds {
             let objects = match backend.list(&kind, Some(namespace)).await {
                 Ok(objects) => objects,
-                Err(BackendError::Absent(_)) => {
+                // What a directory cannot hold is not there.
+                Err(BackendError::Absent(_) | BackendError::Unsupported(_)) => {
                     state.absent.insert(kind);
                     continue;
                 }
