@@ -70,6 +70,11 @@ impl Routers {
         }))
     }
 
+    /// Lets no call wait for a rate limit any longer: the process stops.
+    pub fn stop_waiting(&self) {
+        self.alb.stop_waiting();
+    }
+
     /// Closes the embedded balancer's listeners, after what is under way.
     pub async fn shutdown(&self) {
         if let Some(local) = &self.local {

@@ -1,6 +1,6 @@
 //! The router of Application Load Balancers.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use aws_credential_types::provider::SharedCredentialsProvider;
@@ -8,6 +8,7 @@ use aws_sdk_elasticloadbalancingv2::types::Rule;
 use jiff::SignedDuration;
 use okra_core::route::{Capabilities, Change, GroupHealth, Intent, Lane, Observed, ObservedRule};
 use okra_provider::{CallContext, RouterError, TrafficRouter, router::alb_capabilities};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     client::Clients,
@@ -37,6 +38,10 @@ pub struct AlbRouterConfig {
     pub metrics: Arc<AwsMetrics>,
 }
 
+/// How long a call may wait for the rate limit once the process stops. A change that is made needs a reading after it
+/// to count: it gets its chance.
+const LAST_WAIT: Duration = Duration::from_millis(500);
+
 impl Default for AlbRouterConfig {
     fn default() -> Self {
         Self { endpoint_url: None, rate_limits: RateLimits::default(), settle: SETTLE, metrics: Arc::default() }
@@ -59,6 +64,7 @@ pub struct AlbRouter {
     pub(crate) tags_asked: Together<Tags>,
     pub(crate) metrics: Arc<AwsMetrics>,
     settle: SignedDuration,
+    stops: CancellationToken,
 }
 
 impl AlbRouter {
@@ -84,7 +90,20 @@ impl AlbRouter {
             tags_asked: Together::default(),
             metrics: config.metrics,
             settle: config.settle,
+            stops: CancellationToken::new(),
         }
+    }
+
+    /// From now on a call waits for the rate limit for a moment only: the process stops, and what would begin seconds
+    /// later is the next leader's. Calls that are under way are not touched.
+    pub fn stop_waiting(&self) {
+        self.stops.cancel();
+    }
+
+    /// Ends when a call that waits for the rate limit has to give up, since the process stops.
+    pub(crate) async fn gives_up(&self) {
+        self.stops.cancelled().await;
+        tokio::time::sleep(LAST_WAIT).await;
     }
 
     /// All rules of the intent's listener but the default one, with their tags. Shares the reading that

@@ -451,6 +451,10 @@ impl<'a> Session<'a> {
             biased;
             waited = self.limiter.acquire(lane, operation.kind(), longest) => waited,
             refused = self.forbidden() => return Err(refused.into()),
+            () = self.router.gives_up() => {
+                let message = format!("failed to {}: okra stops", operation.doing(subject));
+                return Err(RouterError::new(RouterErrorKind::Throttled, "Stops", message));
+            }
         };
         match waited {
             Ok(permit) => {

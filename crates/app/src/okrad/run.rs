@@ -142,7 +142,7 @@ impl Okrad {
             limits: QueueLimits { resync: args.sync_period, grace: GRACE, ..QueueLimits::default() },
             metrics: runtime_metrics,
         };
-        let result = lead(contest, stop, || queues.start(controllers::controllers(&context))).await;
+        let result = lead(contest, stop, &routers, || queues.start(controllers::controllers(&context))).await;
         routers.shutdown().await;
         store.shutdown();
         if result.is_ok() {
@@ -177,7 +177,12 @@ pub(crate) async fn analysis(
 }
 
 /// Wins leadership, works, and gives leadership up at the end. When it is lost, the work is cut off at once.
-async fn lead(contest: Contest, stop: &CancellationToken, work: impl FnOnce() -> RunningQueues) -> anyhow::Result<()> {
+async fn lead(
+    contest: Contest,
+    stop: &CancellationToken,
+    routers: &Routers,
+    work: impl FnOnce() -> RunningQueues,
+) -> anyhow::Result<()> {
     let mut contest = contest.start()?;
     let Some(won) = stop.run_until_cancelled(contest.won()).await else {
         contest.release().await;
@@ -193,6 +198,7 @@ async fn lead(contest: Contest, stop: &CancellationToken, work: impl FnOnce() ->
     };
     if ended.is_ok() {
         tracing::info!("Finishes what is under way");
+        routers.stop_waiting();
         tokio::select! {
             biased;
             error = contest.lost() => return Err(error),

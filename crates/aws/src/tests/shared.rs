@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use pretty_assertions::assert_eq;
 
 use super::aws::*;
-use crate::{AlbRouter, listener::SharedReadings, memory::Memory};
+use crate::{AlbRouter, AlbRouterConfig, CallKind, RateLimits, listener::SharedReadings, memory::Memory};
 
 /// Fifty Cells of one listener.
 fn cells() -> Vec<Intent> {
@@ -150,4 +150,21 @@ async fn old_tags_of_many_cells_are_read_again_in_one_call() {
     }
     let tags = aws.actions().await.into_iter().skip(before).filter(|action| action == "DescribeTags").count();
     assert_eq!(tags, 1);
+}
+
+#[tokio::test]
+async fn what_waits_for_the_rate_limit_gives_up_when_the_process_stops() {
+    let aws = listener_of_fifty().await;
+    let config = AlbRouterConfig { rate_limits: RateLimits::Aws, ..aws.config() };
+    let router = Arc::new(Aws::router_with(config));
+    let limiter = router.limiters.of("123456789012", "eu-west-1");
+    while limiter.acquire(Lane::Rollback, CallKind::Describe, Duration::ZERO).await.is_ok() {}
+    let waits = tokio::spawn({
+        let router = router.clone();
+        async move { router.observe(&cells()[0], &call(Lane::Drift)).await }
+    });
+    router.stop_waiting();
+    let error = waits.await.unwrap().unwrap_err();
+    assert!(error.message.contains("okra stops"), "{error}");
+    assert!(aws.calls().await.is_empty());
 }
