@@ -32,8 +32,8 @@ if ! get; then
   apt-get update -q >&2
   get
 fi
-dpkg-deb -x "$own"/package/prometheus_*.deb "$own/root"
-"$own/root/usr/bin/prometheus" --version >/dev/null 2>&1
+dpkg-deb -x "$own"/package/prometheus_*.deb "$own/tree"
+"$own/tree/usr/bin/prometheus" --version >/dev/null 2>&1
 # Two may race: the first that is whole stays.
-mv -T "$own/root" "$folder" 2>/dev/null || [ -x "$program" ] || { rm -rf "$folder"; mv -T "$own/root" "$folder"; }
+mv -T "$own/tree" "$folder" 2>/dev/null || [ -x "$program" ] || { rm -rf "$folder"; mv -T "$own/tree" "$folder"; }
 echo "$program"
