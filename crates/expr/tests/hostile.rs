@@ -15,6 +15,8 @@ use serde_json::json;
 
 #[path = "../../../fuzz/entries/condition.rs"]
 mod fuzzed;
+#[path = "../../../fuzz/spoiled.rs"]
+mod spoiled;
 
 fn run(source: &str, result: &Value) -> Result<bool, String> {
     holds(source, result, Timestamp::UNIX_EPOCH, Budget::default()).map_err(|error| error.to_string())
@@ -268,15 +270,9 @@ proptest! {
     }
 }
 
-/// The seeds of the fuzz target.
-fn seeds() -> Vec<Vec<u8>> {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds/condition");
-    std::fs::read_dir(folder).unwrap().map(|seed| std::fs::read(seed.unwrap().path()).unwrap()).collect()
-}
-
 #[test]
 fn seeds_of_the_fuzz_target_say_something() {
-    let seeds = seeds();
+    let seeds = spoiled::seeds("condition");
     assert!(seeds.len() >= 5, "{}", seeds.len());
     for seed in &seeds {
         let text = String::from_utf8(seed.clone()).unwrap();
@@ -286,26 +282,9 @@ fn seeds_of_the_fuzz_target_say_something() {
 }
 
 proptest! {
-    /// What the fuzz target does, with seeds that are cut, doubled, spliced and spoiled.
+    /// What the fuzz target does.
     #[test]
-    fn spoiled_seeds_never_panic(
-        (one, two) in (prop::sample::select(seeds()), prop::sample::select(seeds())),
-        edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..4_u8), 0..12),
-        times in 1..40_usize,
-    ) {
-        let mut data = one;
-        for (at, byte, edit) in edits {
-            let at = at.index(data.len() + 1);
-            match edit {
-                0 => data.truncate(at),
-                1 => data.insert(at, byte),
-                2 => data.splice(at.., two.iter().copied().skip(at)).for_each(drop),
-                _ => {
-                    let piece = data[at..data.len().min(at + 6)].to_vec();
-                    data.splice(at..at, piece.repeat(times));
-                }
-            }
-        }
+    fn spoiled_seeds_never_panic(data in spoiled::spoiled("condition")) {
         fuzzed::condition(&data);
     }
 

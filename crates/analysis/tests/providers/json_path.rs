@@ -6,16 +6,12 @@ use proptest::prelude::*;
 
 #[path = "../../../../fuzz/entries/json_path.rs"]
 mod fuzzed;
-
-/// The seeds of the fuzz target.
-fn seeds() -> Vec<Vec<u8>> {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds/json_path");
-    std::fs::read_dir(folder).unwrap().map(|seed| std::fs::read(seed.unwrap().path()).unwrap()).collect()
-}
+#[path = "../../../../fuzz/spoiled.rs"]
+mod spoiled;
 
 #[test]
 fn seeds_of_the_fuzz_target_find_something() {
-    let seeds = seeds();
+    let seeds = spoiled::seeds("json_path");
     assert!(seeds.len() >= 4, "{}", seeds.len());
     for seed in &seeds {
         let text = String::from_utf8(seed.clone()).unwrap();
@@ -50,26 +46,9 @@ fn hostile_paths_and_bodies_end() {
 }
 
 proptest! {
-    /// What the fuzz target does, with seeds that are cut, doubled, spliced and spoiled.
+    /// What the fuzz target does.
     #[test]
-    fn spoiled_seeds_never_panic(
-        (one, two) in (prop::sample::select(seeds()), prop::sample::select(seeds())),
-        edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..4_u8), 0..12),
-        times in 1..40_usize,
-    ) {
-        let mut data = one;
-        for (at, byte, edit) in edits {
-            let at = at.index(data.len() + 1);
-            match edit {
-                0 => data.truncate(at),
-                1 => data.insert(at, byte),
-                2 => data.splice(at.., two.iter().copied().skip(at)).for_each(drop),
-                _ => {
-                    let piece = data[at..data.len().min(at + 6)].to_vec();
-                    data.splice(at..at, piece.repeat(times));
-                }
-            }
-        }
+    fn spoiled_seeds_never_panic(data in spoiled::spoiled("json_path")) {
         fuzzed::json_path(&data);
     }
 
