@@ -19,6 +19,9 @@ pub const DEGRADED: &str = "Degraded";
 /// True: the version before could take the traffic back now.
 pub const ROLLBACK_READY: &str = "RollbackReady";
 
+/// True: everybody who was asked for clusters answered completely.
+pub const DISCOVERED: &str = "Discovered";
+
 /// Reasons: the machine-readable cause of a condition.
 pub mod reason {
     /// Everything is as asked.
@@ -81,6 +84,12 @@ pub mod reason {
     pub const PREVIOUS_VERSION_SHRUNK: &str = "PreviousVersionShrunk";
     /// A plan broke an invariant and was not carried out.
     pub const INVARIANT_BREACH: &str = "InvariantBreach";
+    /// An answer does not name everything that is there; nothing is removed because of it.
+    pub const INCOMPLETE: &str = "Incomplete";
+    /// Clusters are not ready yet; the message names them.
+    pub const WAITING_FOR_CLUSTERS: &str = "WaitingForClusters";
+    /// Clusters get no Secret; the message names them.
+    pub const REFUSED_CLUSTERS: &str = "RefusedClusters";
     /// This store or build has no router of this type.
     pub const UNSUPPORTED_INGRESS: &str = "UnsupportedIngress";
 }

@@ -5,7 +5,9 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use kube_core::CustomResourceExt as _;
 
-use crate::{AWSApplicationLoadBalancerConfig, AWSTargetGroup, Cell, Pause, Route, TargetGroup, VersionBlocklist};
+use crate::{
+    AWSApplicationLoadBalancerConfig, AWSTargetGroup, Cell, ClusterSet, Pause, Route, TargetGroup, VersionBlocklist,
+};
 
 /// Every CRD of Okra, in the order in which they are listed.
 pub fn crds() -> Vec<CustomResourceDefinition> {
@@ -13,6 +15,7 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
         AWSApplicationLoadBalancerConfig::crd(),
         AWSTargetGroup::crd(),
         Cell::crd(),
+        ClusterSet::crd(),
         Pause::crd(),
         Route::crd(),
         TargetGroup::crd(),

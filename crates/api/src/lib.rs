@@ -7,6 +7,7 @@ pub mod alb;
 pub mod analysis;
 pub mod cell;
 pub mod cell_status;
+pub mod cluster_set;
 pub mod condition;
 mod crds;
 pub mod duration;
@@ -23,6 +24,7 @@ pub use alb::{AWSApplicationLoadBalancerConfig, AWSApplicationLoadBalancerConfig
 pub use analysis::{AnalysisRun, AnalysisTemplate, ClusterAnalysisTemplate, Experiment, RunPhase, argo_crds};
 pub use cell::{Cell, CellSpec};
 pub use cell_status::CellStatus;
+pub use cluster_set::{ClusterSet, ClusterSetSpec, ClusterSetStatus};
 pub use crds::crds;
 pub use duration::GoDuration;
 pub use pause::{Pause, PausePhase, PauseSpec, PauseStatus};

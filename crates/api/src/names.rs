@@ -17,6 +17,23 @@ pub const STEP_INDEX_LABEL: &str = "okra.mumo.co/step-index";
 /// On an AnalysisRun that a person made from the command line: when, in seconds since 1970.
 pub const TIMESTAMP_LABEL: &str = "okra.mumo.co/timestamp";
 
+/// On a Secret: `cluster` makes it one of Argo CD's clusters.
+pub const SECRET_TYPE_LABEL: &str = "argocd.argoproj.io/secret-type";
+/// Value of [`SECRET_TYPE_LABEL`].
+pub const CLUSTER_SECRET_TYPE: &str = "cluster";
+/// On a cluster Secret: the ClusterSet of the same namespace that made it.
+pub const CLUSTER_SET_LABEL: &str = "okra.mumo.co/cluster-set";
+/// On a cluster Secret: the uid of that ClusterSet.
+pub const CLUSTER_SET_UID_LABEL: &str = "okra.mumo.co/cluster-set-uid";
+/// On a cluster Secret: which cluster it is of: an ARN, or a generator's name for it.
+pub const CLUSTER_ID_ANNOTATION: &str = "okra.mumo.co/cluster-id";
+/// On a cluster Secret: labels and annotations that came from the ClusterSet's template, separated by commas.
+pub const TEMPLATE_KEYS_ANNOTATION: &str = "okra.mumo.co/template-keys";
+/// On a cluster Secret whose server is an ARN: the URL of the API server.
+pub const CLUSTER_ENDPOINT_ANNOTATION: &str = "okra.mumo.co/cluster-endpoint";
+/// On a cluster Secret whose server is an ARN: the certificates of the API server, PEM in base64.
+pub const CLUSTER_CA_ANNOTATION: &str = "okra.mumo.co/cluster-ca";
+
 /// On a target group: `"true"` takes it out of service and keeps it out.
 pub const DRAIN_ANNOTATION: &str = "okra.mumo.co/drain";
 /// On a Cell: a person's request, as JSON (see [`crate::Request`]).

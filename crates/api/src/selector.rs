@@ -74,7 +74,8 @@ impl TargetGroupSelector {
 }
 
 impl LabelRequirement {
-    fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+    /// Whether these labels meet it.
+    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
         let value = labels.get(&self.key);
         match self.operator {
             LabelOperator::In => value.is_some_and(|value| self.values.contains(value)),

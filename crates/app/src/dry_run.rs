@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use okra_core::route::{Capabilities, Change, GroupHealth, Intent, Observed};
 use okra_provider::{
-    Backend, BackendError, CallContext, Deletion, EventNote, EventSink, Key, Kind, RouterError, RouterErrorKind,
-    TrafficRouter, WatchEvent,
+    Backend, BackendError, CallContext, Deletion, EventNote, EventSink, Key, Kind, Labels, RouterError,
+    RouterErrorKind, TrafficRouter, WatchEvent,
 };
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -68,6 +68,19 @@ impl Backend for DryRunBackend {
 
     fn watch(&self, kind: &Kind, namespace: Option<&str>) -> BoxStream<'static, WatchEvent> {
         self.inner.watch(kind, namespace)
+    }
+
+    async fn list_labelled(
+        &self,
+        kind: &Kind,
+        namespace: Option<&str>,
+        labels: &Labels,
+    ) -> Result<Vec<Value>, BackendError> {
+        self.inner.list_labelled(kind, namespace, labels).await
+    }
+
+    fn watch_labelled(&self, kind: &Kind, namespace: Option<&str>, labels: &Labels) -> BoxStream<'static, WatchEvent> {
+        self.inner.watch_labelled(kind, namespace, labels)
     }
 
     async fn get(&self, kind: &Kind, key: &Key) -> Result<Value, BackendError> {

@@ -9,7 +9,7 @@ use std::{
 
 use async_trait::async_trait;
 use futures::{StreamExt as _, stream::BoxStream};
-use okra_provider::{Backend, BackendError, Deletion, Key, Kind, WatchEvent};
+use okra_provider::{Backend, BackendError, Deletion, Key, Kind, Labels, WatchEvent};
 use parking_lot::Mutex;
 use prometheus_client::{
     collector::Collector,
@@ -100,14 +100,27 @@ impl Backend for MeteredBackend {
         self.metrics.count("list", kind, self.inner.list(kind, namespace).await)
     }
 
+    async fn list_labelled(
+        &self,
+        kind: &Kind,
+        namespace: Option<&str>,
+        labels: &Labels,
+    ) -> Result<Vec<Value>, BackendError> {
+        self.metrics.count("list", kind, self.inner.list_labelled(kind, namespace, labels).await)
+    }
+
     fn watch(&self, kind: &Kind, namespace: Option<&str>) -> BoxStream<'static, WatchEvent> {
+        self.watch_labelled(kind, namespace, &Labels::default())
+    }
+
+    fn watch_labelled(&self, kind: &Kind, namespace: Option<&str>, labels: &Labels) -> BoxStream<'static, WatchEvent> {
         let (name, ages) = (kind.to_string(), self.metrics.events.clone());
         let tell = move |event: &WatchEvent| {
             if !matches!(event, WatchEvent::Interrupted(_)) {
                 ages.0.lock().insert(name.clone(), Instant::now());
             }
         };
-        self.inner.watch(kind, namespace).inspect(tell).boxed()
+        self.inner.watch_labelled(kind, namespace, labels).inspect(tell).boxed()
     }
 
     async fn get(&self, kind: &Kind, key: &Key) -> Result<Value, BackendError> {

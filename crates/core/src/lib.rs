@@ -6,6 +6,7 @@
 
 pub mod analysis;
 pub mod cell;
+pub mod cluster_set;
 pub mod field;
 pub mod planted;
 pub mod route;

@@ -1,10 +1,10 @@
 //! Where objects are kept: the smallest interface that the Kubernetes API, a directory of manifests
 //! and a map in memory can all keep.
 
-use std::{borrow::Cow, fmt, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, fmt, time::Duration};
 
 use async_trait::async_trait;
-use futures::stream::BoxStream;
+use futures::stream::{BoxStream, StreamExt as _};
 use kube_core::Resource;
 use serde_json::Value;
 
@@ -163,6 +163,41 @@ pub enum BackendError {
     Unsupported(String),
 }
 
+/// Labels of which all must be there with these values; none selects everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Labels(pub BTreeMap<String, String>);
+
+impl Labels {
+    /// One label.
+    pub fn one(key: impl Into<String>, value: impl Into<String>) -> Self {
+        Self(BTreeMap::from([(key.into(), value.into())]))
+    }
+
+    /// Whether an object has them.
+    pub fn select(&self, object: &Value) -> bool {
+        let labels = object.pointer("/metadata/labels");
+        let value = |key: &String| labels.and_then(|labels| labels.get(key)).and_then(Value::as_str);
+        self.0.iter().all(|(key, wanted)| value(key) == Some(wanted))
+    }
+
+    /// As the Kubernetes API asks for them; `None` when everything is selected.
+    pub fn selector(&self) -> Option<String> {
+        let parts: Vec<String> = self.0.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        (!parts.is_empty()).then(|| parts.join(","))
+    }
+}
+
+/// What a watch of selected objects tells of what a watch of all told.
+fn selected(event: WatchEvent, labels: &Labels) -> WatchEvent {
+    let keep = |objects: Vec<Value>| objects.into_iter().filter(|object| labels.select(object)).collect();
+    match event {
+        WatchEvent::Restarted(objects) => WatchEvent::Restarted(keep(objects)),
+        WatchEvent::Listed { first, objects } => WatchEvent::Listed { first, objects: keep(objects) },
+        WatchEvent::Applied(object) if !labels.select(&object) => WatchEvent::Deleted(object),
+        event => event,
+    }
+}
+
 /// Where objects are kept. Objects are JSON as the Kubernetes API shows them; every call has a deadline
 /// of its own in the implementation, and none is repeated by it.
 ///
@@ -182,6 +217,23 @@ pub trait Backend: Send + Sync {
     async fn list(&self, kind: &Kind, namespace: Option<&str>) -> Result<Vec<Value>, BackendError>;
     /// Every object and then every change, without end. Errors are told as `Interrupted` and mended inside.
     fn watch(&self, kind: &Kind, namespace: Option<&str>) -> BoxStream<'static, WatchEvent>;
+    /// Every object of a kind with these labels, sorted by key. By default all are read and the others left out.
+    async fn list_labelled(
+        &self,
+        kind: &Kind,
+        namespace: Option<&str>,
+        labels: &Labels,
+    ) -> Result<Vec<Value>, BackendError> {
+        let mut objects = self.list(kind, namespace).await?;
+        objects.retain(|object| labels.select(object));
+        Ok(objects)
+    }
+    /// [`Backend::watch`] of the objects with these labels; one that loses them is told as deleted. By default all are
+    /// watched and the others left out.
+    fn watch_labelled(&self, kind: &Kind, namespace: Option<&str>, labels: &Labels) -> BoxStream<'static, WatchEvent> {
+        let labels = labels.clone();
+        self.watch(kind, namespace).map(move |event| selected(event, &labels)).boxed()
+    }
     /// One object as it is now.
     async fn get(&self, kind: &Kind, key: &Key) -> Result<Value, BackendError>;
     /// Creates an object.

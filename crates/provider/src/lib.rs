@@ -4,6 +4,7 @@
 //! know only them. Fakes for tests live in `testing`, behind the feature of that name.
 
 pub mod backend;
+pub mod cluster;
 pub mod metric;
 pub mod object;
 pub mod ports;
@@ -12,7 +13,11 @@ pub mod store;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
-pub use backend::{Backend, BackendError, Deletion, Key, Kind, WatchEvent};
+pub use backend::{Backend, BackendError, Deletion, Key, Kind, Labels, WatchEvent};
+pub use cluster::{
+    ClusterInventory, EksToken, EksTokenRequest, EksTokens, InventoryAnswer, Reachability, RemoteCluster,
+    RemoteClusters, RemoteError,
+};
 pub use metric::{MetricError, MetricProvider, MetricRequest, Reading, SecretText};
 pub use ports::{Clock, DecisionLog, Entropy, EventNote, EventSink, Leadership, NoDecisionLog, NotLeader};
 pub use router::{CallContext, Disposition, RouterError, RouterErrorKind, TrafficRouter};

@@ -6,4 +6,4 @@ pub mod directory;
 pub mod kubernetes;
 
 pub use directory::{DirectoryBackend, DirectoryLeadership, DirectoryOptions, Fault, ManifestRules, Problem};
-pub use kubernetes::{KubernetesBackend, KubernetesEvents};
+pub use kubernetes::{KubernetesBackend, KubernetesClusters, KubernetesEvents};

@@ -4,6 +4,7 @@ pub mod api_proxy;
 pub mod apiserver;
 pub mod cluster;
 pub mod data_path;
+pub mod eks_token;
 pub mod fault_plan;
 pub mod front;
 pub mod load;

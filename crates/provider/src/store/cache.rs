@@ -16,7 +16,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{Stored, changes::Hub, parse};
-use crate::backend::{Key, Kind, WatchEvent};
+use crate::backend::{Key, Kind, Labels, WatchEvent};
 
 /// The objects of one kind as a watch tells of them; cheap to clone.
 pub struct Cache<K> {
@@ -136,6 +136,7 @@ impl<K: Stored> Cache<K> {
 /// What a cache and its feed share.
 pub(super) struct Shared<K> {
     pub(super) kind: Kind,
+    pub(super) labels: Labels,
     pub(super) stop: CancellationToken,
     /// A mark was set: the feed looks after it.
     pub(super) marked: Notify,
@@ -188,7 +189,7 @@ pub(super) trait Marked: Send + Sync {
 
 impl<K: Stored> Marked for Shared<K> {
     fn wrote(&self, answer: &Value) {
-        let Some(version) = version_of(answer) else { return };
+        let Some(version) = version_of(answer).filter(|_| self.labels.select(answer)) else { return };
         let (key, uid) = (Key::of(answer), uid_of(answer));
         {
             let mut content = self.content.lock();
@@ -208,13 +209,20 @@ impl<K: Stored> Marked for Shared<K> {
 }
 
 impl<K: Stored> Shared<K> {
-    pub(super) fn new(kind: Kind, scopes: Vec<Option<String>>, skips: Arc<AtomicU64>, stop: CancellationToken) -> Self {
+    pub(super) fn new(
+        kind: Kind,
+        labels: Labels,
+        scopes: Vec<Option<String>>,
+        skips: Arc<AtomicU64>,
+        stop: CancellationToken,
+    ) -> Self {
         let nothing_to_see = scopes.is_empty();
         let scopes =
             scopes.into_iter().map(|namespace| Scope { namespace, synced: false, served: true, trouble: None });
         let content = Content { entries: BTreeMap::new(), marks: BTreeMap::new(), scopes: scopes.collect() };
         Self {
             kind,
+            labels,
             stop,
             marked: Notify::new(),
             content: Mutex::new(content),

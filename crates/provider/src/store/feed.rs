@@ -16,7 +16,12 @@ const MARK_TIMEOUT: Duration = Duration::from_secs(15);
 
 pub(super) async fn run<K: Stored>(shared: Arc<Shared<K>>, backend: Arc<dyn Backend>, hub: Arc<Hub>) {
     let watches = shared.namespaces().into_iter().enumerate().map(|(scope, namespace)| {
-        backend.watch(&shared.kind, namespace.as_deref()).map(move |event| (scope, event)).boxed()
+        let events = if shared.labels.0.is_empty() {
+            backend.watch(&shared.kind, namespace.as_deref())
+        } else {
+            backend.watch_labelled(&shared.kind, namespace.as_deref(), &shared.labels)
+        };
+        events.map(move |event| (scope, event)).boxed()
     });
     let mut events = select_all(watches);
     loop {

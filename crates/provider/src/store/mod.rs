@@ -28,7 +28,7 @@ use self::{
     cache::{Marked, Shared},
     changes::Hub,
 };
-use crate::backend::{Backend, BackendError, Deletion, Key, Kind};
+use crate::backend::{Backend, BackendError, Deletion, Key, Kind, Labels};
 
 /// A type that the store can hold.
 pub trait Stored:
@@ -123,14 +123,21 @@ impl Store {
     /// The cache of a kind. The first call starts its watch, within the tokio runtime that it is called in;
     /// later calls share it.
     pub fn cache<K: Stored>(&self) -> Cache<K> {
+        self.cache_labelled(&Labels::default())
+    }
+
+    /// The cache of the objects of a kind with these labels; one that loses them is gone. Otherwise as
+    /// [`Store::cache`].
+    pub fn cache_labelled<K: Stored>(&self, labels: &Labels) -> Cache<K> {
         let kind = Kind::of::<K>();
         let mut caches = self.inner.caches.lock();
         let of_kind = caches.entry(kind.clone()).or_default();
-        let known = of_kind.iter().find_map(|known| known.cache.clone().downcast::<Shared<K>>().ok());
-        let shared = known.unwrap_or_else(|| {
+        let mut known = of_kind.iter().filter_map(|known| known.cache.clone().downcast::<Shared<K>>().ok());
+        let shared = known.find(|known| known.labels == *labels).unwrap_or_else(|| {
             let scopes = self.inner.namespaces.scopes::<K>();
             let skips = self.inner.stale_skips.clone();
-            let shared = Arc::new(Shared::<K>::new(kind, scopes, skips, self.inner.stop.clone()));
+            let (labels, stop) = (labels.clone(), self.inner.stop.clone());
+            let shared = Arc::new(Shared::<K>::new(kind, labels, scopes, skips, stop));
             of_kind.push(Registered { cache: shared.clone(), marked: shared.clone() });
             let (backend, hub) = (&self.inner.backend, &self.inner.hub);
             tokio::spawn(feed::run(shared.clone(), backend.clone(), hub.clone()));

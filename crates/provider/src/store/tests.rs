@@ -319,7 +319,7 @@ async fn writes_need_a_version() {
 async fn a_list_in_parts_counts_once_it_has_come_to_its_end() {
     let hub = changes::Hub::default();
     let stop = CancellationToken::new();
-    let shared = Arc::new(cache::Shared::<Pause>::new(kind(), vec![None], Arc::default(), stop));
+    let shared = Arc::new(cache::Shared::<Pause>::new(kind(), Labels::default(), vec![None], Arc::default(), stop));
     let cache = Cache::new(shared.clone());
     let object = |name: &str, version: u64| {
         let mut object = serde_json::to_value(pause("a", name)).unwrap();
@@ -345,4 +345,30 @@ async fn a_list_in_parts_counts_once_it_has_come_to_its_end() {
     shared.take(0, WatchEvent::Interrupted("it broke off".to_owned()), &hub);
     shared.take(0, WatchEvent::Restarted(vec![object("one", 3)]), &hub);
     assert_eq!(names(), ["one"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cache_of_labelled_objects_holds_no_others() {
+    let backend = memory();
+    let store = store(&backend);
+    let labelled = |name: &str| {
+        let mut pause = pause("a", name);
+        pause.metadata.labels = Some([("role".to_owned(), "web".to_owned())].into());
+        pause
+    };
+    store.create(&pause("a", "plain")).await.unwrap();
+    store.create(&labelled("one")).await.unwrap();
+    let cache = store.cache_labelled::<Pause>(&Labels::one("role", "web"));
+    within(cache.synced()).await;
+    assert_eq!(cache.keys(), [Key::new("a", "one")]);
+    assert_eq!(store.cache::<Pause>().keys().len(), 0, "another cache, which knows nothing yet");
+    let mut changes = store.changes();
+    store.create(&pause("a", "plain2")).await.unwrap();
+    store.create(&labelled("two")).await.unwrap();
+    until(&mut changes, || matches!(cache.get(&Key::new("a", "two")), Lookup::Found(_))).await;
+    assert_eq!(cache.get(&Key::new("a", "plain2")), Lookup::Missing, "our own write of another one is not waited for");
+    let mut bare = store.get_live::<Pause>(&Key::new("a", "one")).await.unwrap();
+    bare.metadata.labels = None;
+    store.update(&bare).await.unwrap();
+    until(&mut changes, || cache.get(&Key::new("a", "one")) == Lookup::Missing).await;
 }

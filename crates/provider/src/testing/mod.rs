@@ -1,11 +1,13 @@
 //! Fakes of the ports, for tests and the simulator: deterministic, in memory, with faults on demand.
 
+mod cluster;
 mod fakes;
 mod faults;
 mod memory;
 mod router;
 
 pub use self::{
+    cluster::{FakeInventory, FakeRemoteClusters},
     fakes::{AlwaysLeader, FixedClock, RecordingEvents, SeededEntropy},
     faults::{Call, CallVerb, Fault},
     memory::MemoryBackend,

@@ -1,13 +1,16 @@
 //! One request and its answer, with a deadline and a limit of size.
 
-use http::Request;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use http::{HeaderValue, Request, header::AUTHORIZATION};
 use http_body_util::{BodyExt as _, Limited};
 use kube::{
     Client,
     client::Body,
     core::{Request as Builder, request},
 };
-use okra_provider::{Key, Kind};
+use okra_provider::{Key, Kind, SecretText};
 use serde_json::{Value, json};
 
 use super::{Timings, errors::Failure};
@@ -21,6 +24,17 @@ const MAX_ANSWER: usize = 256 << 20;
 pub(super) struct Caller {
     pub(super) client: Client,
     pub(super) timings: Timings,
+    /// Who gives out the token of each request; `None`: the client has what it needs.
+    pub(super) tokens: Option<Arc<dyn BearerTokens>>,
+}
+
+/// Who gives out tokens that end.
+#[async_trait]
+pub trait BearerTokens: Send + Sync {
+    /// The token to use now; why there is none, in words without a credential.
+    async fn token(&self) -> Result<SecretText, String>;
+    /// The server did not accept the last one: the next must be a new one.
+    fn refused(&self);
 }
 
 impl Caller {
@@ -35,7 +49,27 @@ impl Caller {
         tokio::time::timeout(self.timings.call, self.exchange(request)).await.unwrap_or(Err(Failure::Slow))
     }
 
+    /// The request with a token, where tokens are given out.
+    pub(super) async fn authorized(&self, mut request: Request<Vec<u8>>) -> Result<Request<Vec<u8>>, Failure> {
+        if let Some(tokens) = &self.tokens {
+            let token = tokens.token().await.map_err(Failure::NoToken)?;
+            let value = HeaderValue::try_from(format!("Bearer {}", token.expose()));
+            let mut value = value.map_err(|_| Failure::NoToken("the token is no header value".to_owned()))?;
+            value.set_sensitive(true);
+            request.headers_mut().insert(AUTHORIZATION, value);
+        }
+        Ok(request)
+    }
+
+    /// Tells who gives out tokens that the last one was not accepted.
+    pub(super) fn learn(&self, code: u16) {
+        if let (401, Some(tokens)) = (code, &self.tokens) {
+            tokens.refused();
+        }
+    }
+
     async fn exchange(&self, request: Request<Vec<u8>>) -> Result<Value, Failure> {
+        let request = self.authorized(request).await?;
         let response = self.client.send(request.map(Body::from)).await?;
         let status = response.status();
         let retry_after = response.headers().get(http::header::RETRY_AFTER);
@@ -43,6 +77,7 @@ impl Caller {
         let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
         let body = body.map_err(|error| Failure::Broken(format!("failed to read the answer: {error}")))?.to_bytes();
         if !status.is_success() {
+            self.learn(status.as_u16());
             return Err(Failure::refused(status.as_u16(), retry_after, &body));
         }
         serde_json::from_slice(&body).map_err(|error| Failure::Broken(format!("failed to parse the answer: {error}")))

@@ -21,6 +21,8 @@ pub(super) enum Failure {
     Unsendable(String),
     /// There are no credentials for the call.
     Unauthenticated,
+    /// There is no token for the call; why.
+    NoToken(String),
 }
 
 impl From<kube::Error> for Failure {
@@ -88,6 +90,7 @@ impl Failure {
                 message: "failed to get credentials for the API server: look at the user of the kubeconfig's context"
                     .to_owned(),
             },
+            Self::NoToken(message) => BackendError::Denied { message },
             Self::Refused { code, retry_after, status, .. } => refusal(code, retry_after, &status, kind, key),
         }
     }

@@ -4,9 +4,10 @@ mod call;
 mod client;
 mod errors;
 mod events;
+mod remote;
 mod watch;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
@@ -15,14 +16,16 @@ use kube::{
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy},
     core::params::GetParams,
 };
-use okra_provider::{Backend, BackendError, Deletion, Key, Kind, WatchEvent};
+use okra_provider::{Backend, BackendError, Deletion, Key, Kind, Labels, WatchEvent};
 use serde_json::Value;
 
-use self::{call::Caller, errors::Failure};
 pub use self::{
+    call::BearerTokens,
     client::{ClientError, ClientOptions, client, client_and_host},
     events::KubernetesEvents,
+    remote::KubernetesClusters,
 };
+use self::{call::Caller, errors::Failure};
 
 /// How many objects one answer to a list holds. As JSON values they take ten times the room that they take as what
 /// they are, and the room for the largest answer is what stays with the process.
@@ -84,7 +87,10 @@ impl std::fmt::Debug for KubernetesBackend {
 impl KubernetesBackend {
     /// The API server of a client. `field_manager` is what `managedFields` call the writer, for example `okrad`.
     pub fn new(client: Client, field_manager: impl Into<String>) -> Self {
-        Self { caller: Caller { client, timings: Timings::default() }, field_manager: field_manager.into() }
+        Self {
+            caller: Caller { client, timings: Timings::default(), tokens: None },
+            field_manager: field_manager.into(),
+        }
     }
 
     /// Other times than the default ones.
@@ -92,6 +98,24 @@ impl KubernetesBackend {
     pub fn with_timings(mut self, timings: Timings) -> Self {
         self.caller.timings = timings;
         self
+    }
+
+    /// With a token from here on each request, instead of what the client has.
+    #[must_use]
+    pub fn with_tokens(mut self, tokens: Arc<dyn BearerTokens>) -> Self {
+        self.caller.tokens = Some(tokens);
+        self
+    }
+
+    /// The version of the API server, like `v1.33.4`.
+    pub async fn server_version(&self) -> Result<String, BackendError> {
+        let kind = Kind { group: "".into(), version: "".into(), kind: "version".into(), plural: "version".into() };
+        let request = http::Request::get("/version").body(Vec::new());
+        let request = request.map_err(|error| BackendError::Invalid { message: error.to_string() })?;
+        let answer = self.caller.checked(&Key::default(), Ok(request)).await;
+        let answer = answer.map_err(|failure| failure.about(&kind, &Key::default()))?;
+        let version = answer.get("gitVersion").and_then(Value::as_str).map(|text| text.chars().take(64).collect());
+        version.ok_or_else(|| BackendError::Unreachable("what answers is no API server of Kubernetes".to_owned()))
     }
 
     fn post(&self) -> PostParams {
@@ -102,12 +126,25 @@ impl KubernetesBackend {
 #[async_trait]
 impl Backend for KubernetesBackend {
     async fn list(&self, kind: &Kind, namespace: Option<&str>) -> Result<Vec<Value>, BackendError> {
-        let listed = self.caller.list(kind, namespace).await;
+        self.list_labelled(kind, namespace, &Labels::default()).await
+    }
+
+    async fn list_labelled(
+        &self,
+        kind: &Kind,
+        namespace: Option<&str>,
+        labels: &Labels,
+    ) -> Result<Vec<Value>, BackendError> {
+        let listed = self.caller.list(&Place::new(kind, namespace, labels)).await;
         listed.map_err(|failure| failure.about(kind, &Key::default()))
     }
 
     fn watch(&self, kind: &Kind, namespace: Option<&str>) -> BoxStream<'static, WatchEvent> {
-        watch::start(self.caller.clone(), kind.clone(), namespace.map(ToOwned::to_owned))
+        self.watch_labelled(kind, namespace, &Labels::default())
+    }
+
+    fn watch_labelled(&self, kind: &Kind, namespace: Option<&str>, labels: &Labels) -> BoxStream<'static, WatchEvent> {
+        watch::start(self.caller.clone(), Place::new(kind, namespace, labels))
     }
 
     async fn get(&self, kind: &Kind, key: &Key) -> Result<Value, BackendError> {
@@ -167,6 +204,21 @@ fn versioned(object: &Value) -> Result<Key, BackendError> {
     Ok(Key::of(object))
 }
 
+/// What is listed or watched.
+#[derive(Clone, Debug)]
+struct Place {
+    kind: Kind,
+    /// Its namespace; the name is empty.
+    key: Key,
+    selector: Option<String>,
+}
+
+impl Place {
+    fn new(kind: &Kind, namespace: Option<&str>, labels: &Labels) -> Self {
+        Self { kind: kind.clone(), key: Key::new(namespace.unwrap_or_default(), ""), selector: labels.selector() }
+    }
+}
+
 /// A part of a list.
 struct Page {
     objects: Vec<Value>,
@@ -177,9 +229,9 @@ struct Page {
 }
 
 impl Caller {
-    async fn list(&self, kind: &Kind, namespace: Option<&str>) -> Result<Vec<Value>, Failure> {
+    async fn list(&self, place: &Place) -> Result<Vec<Value>, Failure> {
         for limit in page_limits() {
-            match self.pages(kind, namespace, limit).await {
+            match self.pages(place, limit).await {
                 // The snapshot that the continue token names was compacted away: begin anew.
                 Err(failure) if failure.is_gone() && limit.is_some() => {}
                 listed => return listed,
@@ -188,10 +240,10 @@ impl Caller {
         Ok(Vec::new())
     }
 
-    async fn pages(&self, kind: &Kind, namespace: Option<&str>, limit: Option<u32>) -> Result<Vec<Value>, Failure> {
+    async fn pages(&self, place: &Place, limit: Option<u32>) -> Result<Vec<Value>, Failure> {
         let (mut objects, mut from) = (Vec::new(), None);
         loop {
-            let mut page = self.page(kind, namespace, limit, from).await?;
+            let mut page = self.page(place, limit, from).await?;
             objects.append(&mut page.objects);
             from = page.next;
             if from.is_none() {
@@ -202,16 +254,11 @@ impl Caller {
     }
 
     /// One part of a list, from where the one before said.
-    async fn page(
-        &self,
-        kind: &Kind,
-        namespace: Option<&str>,
-        limit: Option<u32>,
-        from: Option<String>,
-    ) -> Result<Page, Failure> {
-        let key = Key::new(namespace.unwrap_or_default(), "");
-        let params = ListParams { limit, continue_token: from, ..ListParams::default() };
-        let mut page = self.checked(&key, call::path(kind, &key).list(&params)).await?;
+    async fn page(&self, place: &Place, limit: Option<u32>, from: Option<String>) -> Result<Page, Failure> {
+        let Place { kind, key, selector } = place;
+        let params =
+            ListParams { limit, continue_token: from, label_selector: selector.clone(), ..ListParams::default() };
+        let mut page = self.checked(key, call::path(kind, key).list(&params)).await?;
         let text = |field| page.pointer(field).and_then(Value::as_str).unwrap_or_default().to_owned();
         let (next, version) = (text("/metadata/continue"), text("/metadata/resourceVersion"));
         let objects = match page.get_mut("items").map(Value::take) {

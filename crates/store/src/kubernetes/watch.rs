@@ -7,7 +7,7 @@ use kube::{
     api::WatchParams,
     core::{Status, watch::WatchEvent as RawEvent},
 };
-use okra_provider::{Key, Kind, WatchEvent};
+use okra_provider::WatchEvent;
 use serde_json::Value;
 use tokio::{
     sync::mpsc,
@@ -15,6 +15,7 @@ use tokio::{
 };
 
 use super::{
+    Place,
     call::{self, Caller},
     errors::Failure,
     page_limits,
@@ -29,10 +30,10 @@ const HEALTHY: Duration = Duration::from_mins(2);
 /// A watch that the server ends sooner than this, without an event, is not worth asking for at once again.
 const SHORT: Duration = Duration::from_secs(5);
 
-pub(super) fn start(caller: Caller, kind: Kind, namespace: Option<String>) -> BoxStream<'static, WatchEvent> {
+pub(super) fn start(caller: Caller, place: Place) -> BoxStream<'static, WatchEvent> {
     let (events, told) = mpsc::channel(BUFFER);
     let backoff = Backoff::new(caller.timings.min_backoff, caller.timings.max_backoff);
-    let mut watcher = Watcher { caller, kind, namespace, events: events.clone(), backoff };
+    let mut watcher = Watcher { caller, place, events: events.clone(), backoff };
     tokio::spawn(async move {
         tokio::select! {
             biased;
@@ -45,8 +46,7 @@ pub(super) fn start(caller: Caller, kind: Kind, namespace: Option<String>) -> Bo
 
 struct Watcher {
     caller: Caller,
-    kind: Kind,
-    namespace: Option<String>,
+    place: Place,
     events: mpsc::Sender<WatchEvent>,
     backoff: Backoff,
 }
@@ -100,7 +100,7 @@ impl Watcher {
     async fn list_in_parts(&mut self, limit: Option<u32>) -> Result<String, Failure> {
         let (mut from, mut first) = (None, true);
         loop {
-            let page = self.caller.page(&self.kind, self.namespace.as_deref(), limit, from).await?;
+            let page = self.caller.page(&self.place, limit, from).await?;
             from = page.next;
             if from.is_none() {
                 self.tell(WatchEvent::Restarted(page.objects)).await;
@@ -143,16 +143,25 @@ impl Watcher {
         let timings = self.caller.timings;
         // Spread, so that the watches of many kinds do not all begin anew in the same second.
         let seconds = timings.watch.as_secs().max(1) as u32;
-        let params = WatchParams::default().timeout((seconds + jitter(u64::from(seconds) / 4) as u32).min(294));
-        let key = Key::new(self.namespace.clone().unwrap_or_default(), "");
-        let request = match call::path(&self.kind, &key).watch(&params, &version) {
+        let mut params = WatchParams::default().timeout((seconds + jitter(u64::from(seconds) / 4) as u32).min(294));
+        params.label_selector.clone_from(&self.place.selector);
+        let request = match call::path(&self.place.kind, &self.place.key).watch(&params, &version) {
             Ok(request) => request,
             Err(error) => return End::Failed(Failure::Unsendable(error.to_string())),
         };
-        let opened = timeout(timings.call, self.caller.client.request_events::<Value>(request)).await;
+        let open = async {
+            let request = self.caller.authorized(request).await?;
+            self.caller.client.request_events::<Value>(request).await.map_err(Failure::from)
+        };
+        let opened = timeout(timings.call, open).await;
         let mut stream = match opened {
             Ok(Ok(stream)) => std::pin::pin!(stream),
-            Ok(Err(error)) => return End::of(error.into()),
+            Ok(Err(failure)) => {
+                if let Failure::Refused { code, .. } = &failure {
+                    self.caller.learn(*code);
+                }
+                return End::of(failure);
+            }
             Err(_) => return End::Failed(Failure::Slow),
         };
         let mut worked = false;
@@ -178,7 +187,7 @@ impl Watcher {
             }
             RawEvent::Error(status) => return ControlFlow::Break(End::told(status)),
         };
-        let object = call::tidied(&self.kind, object);
+        let object = call::tidied(&self.place.kind, object);
         if let Some(seen) = object.pointer("/metadata/resourceVersion").and_then(Value::as_str) {
             seen.clone_into(version);
         }
@@ -187,7 +196,7 @@ impl Watcher {
     }
 
     async fn fail(&mut self, failure: Failure) {
-        let words = failure.words(&self.kind);
+        let words = failure.words(&self.place.kind);
         self.tell(WatchEvent::Interrupted(words)).await;
         tokio::time::sleep(self.backoff.next()).await;
     }

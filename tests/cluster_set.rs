@@ -1,0 +1,110 @@
+//! Clusters are discovered end to end: EKS of moto behind the strict front, a real API server, okrad as a process.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests are not seen as tests")]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_sdk_eks::{
+    config::{BehaviorVersion, Credentials, Region},
+    types::VpcConfigRequest,
+};
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{ListParams, ObjectList};
+use okra_api::{ClusterSet, condition};
+use okra_testkit::scene::Scene;
+use pretty_assertions::assert_eq;
+use serde_json::{Value, json};
+
+const OKRAD: &str = env!("CARGO_BIN_EXE_okrad");
+const REGION: &str = "us-east-1";
+
+/// The ClusterSet of the first README, looking more often.
+const MANIFEST: &str = "
+apiVersion: okra.mumo.co/v1alpha1
+kind: ClusterSet
+metadata:
+  name: cell1
+spec:
+  interval: 5s
+  pruneAfter: 1s
+  generators:
+  - awseks:
+      selector:
+        matchTags:
+          Service: demo
+  template:
+    metadata:
+      labels:
+        service: demo
+";
+
+/// EKS as a person with the rights to it sees it: of the account that okrad's calls go to.
+fn eks(scene: &Scene) -> aws_sdk_eks::Client {
+    let env = scene.front.env(&scene.namespace);
+    let config = aws_sdk_eks::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(env.get("AWS_REGION").cloned().unwrap_or_else(|| REGION.to_owned())))
+        .endpoint_url(&env["AWS_ENDPOINT_URL"])
+        .credentials_provider(Credentials::new(&env["AWS_ACCESS_KEY_ID"], "not-a-secret", None, None, "test"));
+    aws_sdk_eks::Client::from_conf(config.build())
+}
+
+async fn create(eks: &aws_sdk_eks::Client, name: &str, service: &str) {
+    let vpc = VpcConfigRequest::builder().subnet_ids("subnet-1").build();
+    let made = eks.create_cluster().name(name).role_arn("arn:aws:iam::123456789012:role/eks").resources_vpc_config(vpc);
+    made.tags("Service", service).send().await.unwrap();
+}
+
+async fn secrets(scene: &Scene) -> BTreeMap<String, Secret> {
+    let selected = ListParams::default().labels("argocd.argoproj.io/secret-type=cluster");
+    let listed: ObjectList<Secret> = scene.api::<Secret>().list(&selected).await.unwrap();
+    listed.into_iter().map(|secret| (secret.metadata.name.clone().unwrap(), secret)).collect()
+}
+
+async fn until_clusters(scene: &Scene, wanted: &[&str]) {
+    let count = i32::try_from(wanted.len()).unwrap();
+    let what = format!("{wanted:?} have Secrets");
+    scene
+        .until_object::<ClusterSet>("cell1", &what, |set| {
+            let status = set.status.clone().unwrap_or_default();
+            status.clusters == count && status.missing.is_empty() && condition::is_true(&status.conditions, "Ready")
+        })
+        .await;
+    let names: BTreeSet<String> = secrets(scene).await.into_keys().collect();
+    assert_eq!(names, wanted.iter().map(|name| (*name).to_owned()).collect());
+}
+
+#[tokio::test]
+async fn tagged_clusters_get_secrets_and_lose_them_only_when_they_are_gone() {
+    let mut scene = Scene::new(OKRAD, "cluster-set").await;
+    let eks = eks(&scene);
+    create(&eks, "cdk1", "demo").await;
+    create(&eks, "other", "else").await;
+    scene.start_okrad();
+    scene.apply(MANIFEST).await.unwrap();
+    until_clusters(&scene, &["cdk1"]).await;
+    let secret = secrets(&scene).await.remove("cdk1").unwrap();
+    let labels = secret.metadata.labels.clone().unwrap();
+    assert_eq!(labels["service"], "demo");
+    assert_eq!(secret.type_.as_deref(), Some("Opaque"));
+    let data = secret.data.unwrap();
+    let config: Value = serde_json::from_slice(&data["config"].0).unwrap();
+    assert_eq!(config["awsAuthConfig"], json!({"clusterName": "cdk1"}));
+    assert!(data["server"].0.starts_with(b"https://"));
+
+    create(&eks, "cdk2", "demo").await;
+    until_clusters(&scene, &["cdk1", "cdk2"]).await;
+    // A person removes one by hand: it is made again, while its cluster is there.
+    scene.api::<Secret>().delete("cdk1", &kube::api::DeleteParams::default()).await.unwrap();
+    scene.until_object::<Secret>("cdk1", "it is back", |secret| secret.metadata.deletion_timestamp.is_none()).await;
+    eks.delete_cluster().name("cdk2").send().await.unwrap();
+    scene.until_gone::<Secret>("cdk2").await;
+    until_clusters(&scene, &["cdk1"]).await;
+    // A restart finds everything as it is.
+    assert_eq!(scene.stop_okrad().await, 0);
+    let before = secrets(&scene).await;
+    scene.start_okrad();
+    create(&eks, "cdk3", "demo").await;
+    until_clusters(&scene, &["cdk1", "cdk3"]).await;
+    assert_eq!(secrets(&scene).await["cdk1"], before["cdk1"], "not written again");
+    assert_eq!(scene.stop_okrad().await, 0);
+}
