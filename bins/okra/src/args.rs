@@ -28,10 +28,14 @@ pub enum Verb {
     /// A metric without `count` has no end: it is measured until --timeout, which then ends the run as the end of a
     /// rollout ends its background analysis, or until Ctrl-C. Jobs need a cluster: use `okra run analysis`.
     Analyze(Analyze),
+    /// Ask every cluster that has a cluster Secret whether it answers.
+    Clusters(Clusters),
     /// Print Okra's CustomResourceDefinitions as YAML, for `kubectl apply -f -`.
     Crd,
     /// Swap small clusters behind the embedded balancer on this machine, under load.
     Demo(Demo),
+    /// Talk to EKS clusters.
+    Eks(Eks),
     /// Do what okrad does, for one object, until nothing is due.
     Sync(Sync),
     /// A command of okractl.
@@ -84,6 +88,54 @@ pub struct Demo {
     pub pause: Duration,
 }
 
+/// Ask every cluster that has a cluster Secret whether it answers.
+///
+/// It goes the way that okrad goes: by the Secret's token, certificate, password, or a token for EKS that is made here.
+/// Exit code 1: one of them does not answer, does not let us in, or has a Secret that is not used.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Clusters {
+    /// In every namespace.
+    #[arg(short = 'A', long, conflicts_with = "namespace")]
+    pub all_namespaces: bool,
+}
+
+/// Talk to EKS clusters.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Eks {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: EksVerb,
+}
+
+/// The commands about EKS clusters.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum EksVerb {
+    /// Print a token for an EKS cluster as `aws eks get-token` does, without the AWS CLI and without a call.
+    #[command(visible_alias = "get-token")]
+    Token(EksToken),
+}
+
+/// The cluster, and as whom.
+///
+/// Use it in a kubeconfig in place of `aws eks get-token`:
+/// `exec: {apiVersion: client.authentication.k8s.io/v1beta1, command: okra, args: [eks, token, --cluster-name, NAME]}`.
+/// The token counts for 14 minutes. Only a role is asked for, at STS.
+#[derive(Clone, Debug, clap::Args)]
+pub struct EksToken {
+    /// Name of the EKS cluster.
+    #[arg(long, value_name = "NAME", visible_alias = "cluster-id")]
+    pub cluster_name: String,
+    /// Region of the STS that the cluster asks [default: AWS_REGION, else the profile's].
+    #[arg(long)]
+    pub region: Option<String>,
+    /// Role to assume.
+    #[arg(long, value_name = "ARN")]
+    pub role_arn: Option<String>,
+    /// Profile of the credentials [default: AWS_PROFILE].
+    #[arg(long)]
+    pub profile: Option<String>,
+}
+
 /// Do what okrad does, for one object, until nothing is due.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Sync {
@@ -100,6 +152,32 @@ pub enum SyncObject {
     /// Bring the rule of an AWSApplicationLoadBalancerConfig to what its spec says.
     #[command(name = "awsapplicationloadbalancerconfig", visible_alias = "albc")]
     AwsApplicationLoadBalancerConfig(SyncOne),
+    /// Look for the clusters of a ClusterSet once, and write their Secrets.
+    #[command(name = "clusterset", visible_alias = "cset")]
+    ClusterSet(SyncClusterSet),
+}
+
+/// The ClusterSet, and how it is synced.
+///
+/// Exit code 0: every cluster has its Secret. 1: something is in the way, or it failed. It takes okrad's lease for as
+/// long as it runs, and refuses while an okrad holds it.
+#[derive(Clone, Debug, clap::Args)]
+pub struct SyncClusterSet {
+    /// The set's name.
+    #[arg(required_unless_present = "named")]
+    pub name: Option<String>,
+    /// The set's name, as a flag.
+    #[arg(long = "name", id = "named", value_name = "NAME", conflicts_with = "name")]
+    pub named: Option<String>,
+    /// Print the Secrets that would be written, as YAML, and write none. Takes no lease.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// How long it may take.
+    #[arg(long, default_value = "5m", value_parser = duration)]
+    pub timeout: Duration,
+    /// Endpoint for every AWS service [default: the AWS SDK's own variables].
+    #[arg(long, env = "OKRA_AWS_ENDPOINT_URL", hide_env_values = true, value_name = "URL")]
+    pub aws_endpoint_url: Option<String>,
 }
 
 /// The object, and how it is synced.

@@ -2,7 +2,7 @@
 
 use okra_app::{
     okrad::{AwsRateLimits, LogFormat, StoreLocation, install_tls_provider},
-    oneshot::{self, Ending, Held, Object, Options, Outcome},
+    oneshot::{self, ClusterSetOptions, Ending, Held, Object, Options, Outcome},
     telemetry,
 };
 use okra_cli::{
@@ -10,11 +10,12 @@ use okra_cli::{
     style::one_line,
 };
 
-use crate::args::{Sync, SyncObject, SyncOne};
+use crate::args::{Sync, SyncClusterSet, SyncObject, SyncOne};
 
 /// Syncs one object and says how it stands.
 pub async fn run(args: Sync, global: &Global, context: &mut Context) -> Result<ExitStatus, CommandError> {
     let (object, one, kinds) = match args.object {
+        SyncObject::ClusterSet(one) => return cluster_set(one, global, context).await,
         SyncObject::Cell(one) => (Object::Cell, one, ["cell", "cells"]),
         SyncObject::AwsApplicationLoadBalancerConfig(one) => {
             (Object::AwsApplicationLoadBalancerConfig, one, ["albc", "awsapplicationloadbalancerconfig"])
@@ -40,6 +41,52 @@ pub async fn run(args: Sync, global: &Global, context: &mut Context) -> Result<E
     })
 }
 
+/// Syncs a ClusterSet and says how it stands; of a dry run prints the Secrets.
+async fn cluster_set(one: SyncClusterSet, global: &Global, context: &mut Context) -> Result<ExitStatus, CommandError> {
+    let name = one.name.or(one.named).unwrap_or_default();
+    let name = bare_name(&name, &["clusterset", "clustersets", "cset"])?.to_owned();
+    let options = ClusterSetOptions {
+        namespace: global.namespace.clone(),
+        name: name.clone(),
+        dry_run: one.dry_run,
+        timeout: one.timeout,
+        store: store(global),
+        kubeconfig: global.kubeconfig.clone(),
+        context: global.context.clone(),
+        aws_endpoint_url: one.aws_endpoint_url.filter(|url| !url.is_empty()),
+    };
+    log_if_wanted()?;
+    install_tls_provider();
+    let synced = oneshot::sync_cluster_set(options).await;
+    let outcome = synced.map_err(|error| failed(format!("failed to sync ClusterSet {name}"), &error))?;
+    let printer = &mut context.printer;
+    if printer.output().is_for_programs() {
+        printer.value(&to_value(&outcome)?, &format!("clusterset/{}", outcome.object))?;
+    } else if let Some(would) = &outcome.would {
+        printer.note(&one_line(&format!("dry run: ClusterSet {}: {}", outcome.object, outcome.message)));
+        let documents: Vec<String> = would.iter().map(|act| format!("# would {act}")).collect();
+        printer.result(&if documents.is_empty() {
+            "# would do nothing".to_owned()
+        } else {
+            documents.join("---\n")
+        })?;
+    } else {
+        printer.result(&format!("ClusterSet {}: {}", outcome.object, one_line(&outcome.message)))?;
+    }
+    Ok(match outcome.ending {
+        Ending::AtRest => ExitStatus::Ok,
+        Ending::Waits if outcome.would.is_some() => ExitStatus::Ok,
+        Ending::Waits | Ending::Failed => ExitStatus::Failed,
+    })
+}
+
+fn store(global: &Global) -> StoreLocation {
+    match &global.store {
+        StoreChoice::Kubernetes => StoreLocation::Kubernetes,
+        StoreChoice::Directory(path) => StoreLocation::Directory(path.clone()),
+    }
+}
+
 fn options(object: Object, one: SyncOne, kinds: &[&str], global: &Global) -> Result<Options, CommandError> {
     let name = one.name.or(one.named).unwrap_or_default();
     Ok(Options {
@@ -48,10 +95,7 @@ fn options(object: Object, one: SyncOne, kinds: &[&str], global: &Global) -> Res
         name: bare_name(&name, kinds)?.to_owned(),
         dry_run: one.dry_run,
         timeout: one.timeout,
-        store: match &global.store {
-            StoreChoice::Kubernetes => StoreLocation::Kubernetes,
-            StoreChoice::Directory(path) => StoreLocation::Directory(path.clone()),
-        },
+        store: store(global),
         kubeconfig: global.kubeconfig.clone(),
         context: global.context.clone(),
         installation_id: one.installation_id.filter(|id| !id.is_empty()),

@@ -34,7 +34,6 @@ use crate::{condition::Condition, duration::GoDuration, selector::LabelRequireme
 #[serde(rename_all = "camelCase")]
 pub struct ClusterSetSpec {
     /// Where clusters are looked for. A cluster that several of them find counts once.
-    #[serde(default)]
     #[schemars(length(min = 1, max = 16))]
     pub generators: Vec<ClusterGenerator>,
     /// What the Secrets look like.

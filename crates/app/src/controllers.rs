@@ -9,19 +9,23 @@ use futures::{
 use jiff::SignedDuration;
 use okra_api::{
     AWSApplicationLoadBalancerConfig, AWSTargetGroup, AnalysisRun, AnalysisTemplate, Cell, ClusterAnalysisTemplate,
-    Experiment, Pause, Route, TargetGroup, VersionBlocklist,
+    ClusterSet, Experiment, Pause, Route, TargetGroup, VersionBlocklist,
 };
 use okra_controller::{
-    AnalysisRunContext, AnalysisRunController, CellContext, CellController, ExperimentContext, ExperimentController,
-    PauseController, Reconciler, RouteContext, RouteController, VersionBlocklistController,
+    AnalysisRunContext, AnalysisRunController, CellContext, CellController, ClusterSetContext, ClusterSetController,
+    ExperimentContext, ExperimentController, PauseController, Reconciler, RouteContext, RouteController,
+    VersionBlocklistController,
 };
-use okra_provider::{Clock, DecisionLog, EventSink, Leadership, Store, Stored, TrafficRouter};
+use okra_provider::{Clock, ClusterInventory, DecisionLog, EventSink, Leadership, Store, Stored, TrafficRouter};
 
 use crate::{admin::Readiness, analysis::Analysis, okrad::Args, routers::RouterSet};
 
 /// The longest time that a call of a load balancer gets. A call begins only when the lease outlasts it (safety.md S9);
 /// since the lease is renewed after a third of its time, a call of a third always finds room in a lease that is well.
 const LONGEST_CALL: Duration = Duration::from_secs(10);
+
+/// The longest time that a call about clusters gets.
+pub(crate) const CLUSTER_CALL: Duration = Duration::from_secs(10);
 
 /// What controllers are given.
 #[derive(Clone)]
@@ -40,6 +44,8 @@ pub struct ControllerContext {
     pub decisions: Arc<dyn DecisionLog>,
     /// Who measures for AnalysisRuns; `None`: neither they nor Experiments are carried out here.
     pub analysis: Option<Analysis>,
+    /// Who knows of clusters; `None`: ClusterSets are not carried out here.
+    pub inventory: Option<Arc<dyn ClusterInventory>>,
     /// What the flags say.
     pub settings: Settings,
 }
@@ -72,6 +78,8 @@ impl Settings {
 /// Starts the caches of every kind that controllers read, and tells `readiness` of them. The future is over once all
 /// of them know what is there.
 pub fn watch(store: &Store, readiness: &Readiness) -> impl Future<Output = ()> + use<> {
+    // Nobody waits for it: an okrad that may not see ClusterSets does everything else.
+    _ = store.cache::<ClusterSet>();
     let synced = vec![
         watch_kind::<Cell>(store, readiness, true),
         watch_kind::<AWSTargetGroup>(store, readiness, true),
@@ -128,6 +136,15 @@ pub fn controllers(context: &ControllerContext) -> Vec<Arc<dyn Reconciler>> {
             clock: clock.clone(),
             events: events.clone(),
             instance_id: context.settings.instance_id.clone(),
+        })));
+    }
+    if let Some(inventory) = &context.inventory {
+        controllers.push(Arc::new(ClusterSetController::new(ClusterSetContext {
+            store: store.clone(),
+            clock: clock.clone(),
+            events: events.clone(),
+            inventory: inventory.clone(),
+            call_timeout: CLUSTER_CALL,
         })));
     }
     controllers

@@ -4,9 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use futures::FutureExt as _;
 use jiff::SignedDuration;
-use okra_aws::{AlbRouter, AlbRouterConfig, AwsMetrics, RateLimits};
+use okra_aws::{AlbRouter, AlbRouterConfig, AwsMetrics, EksInventory, EksInventoryConfig, RateLimits};
 use okra_balancer::{LocalOptions, LocalRouter};
-use okra_provider::TrafficRouter;
+use okra_provider::{ClusterInventory, TrafficRouter};
 
 use crate::{
     admin::MoreMetrics,
@@ -59,6 +59,14 @@ impl Routers {
             if dry_run { Arc::new(DryRunRouter::new(router)) } else { router }
         };
         RouterSet { alb: wrap(self.alb.clone()), local: self.local.clone().map(|local| wrap(local)) }
+    }
+
+    /// Who knows of EKS clusters; its calls are counted with those of load balancers.
+    pub fn inventory(&self, args: &Args) -> Arc<dyn ClusterInventory> {
+        Arc::new(EksInventory::new(EksInventoryConfig {
+            endpoint_url: args.aws_endpoint_url.clone(),
+            metrics: self.aws_metrics.clone(),
+        }))
     }
 
     /// What went through the embedded balancer.

@@ -45,25 +45,40 @@ impl Clients {
         let config = self.load(region).await;
         let mut builder = Builder::from(&config).interceptor(AnswerLimit);
         if let Some(role) = role {
-            let provider =
-                AssumeRoleProvider::builder(role).session_name(SESSION_NAME).configure(&config).build().await;
-            builder = builder.credentials_provider(provider);
+            builder = builder.credentials_provider(assume(role, &config).await);
         }
         // A repeated write is decided by whoever holds the lease then, never by the SDK (safety.md S9).
         Client::from_conf(builder.retry_config(RetryConfig::disabled()).build())
     }
 
     async fn load(&self, region: &str) -> SdkConfig {
-        let mut loader = aws_config::defaults(BehaviorVersion::latest()).region(Region::new(region.to_owned()));
-        if let Ok(name) = AppName::new("okra") {
-            loader = loader.app_name(name);
-        }
-        if let Some(url) = &self.endpoint_url {
-            loader = loader.endpoint_url(url);
-        }
-        if let Some(credentials) = &self.credentials {
-            loader = loader.credentials_provider(credentials.clone());
-        }
-        loader.load().await
+        load(Some(region), self.endpoint_url.as_deref(), self.credentials.as_ref()).await
     }
+}
+
+/// The configuration of a region (`None`: the process's own).
+pub(crate) async fn load(
+    region: Option<&str>,
+    endpoint_url: Option<&str>,
+    credentials: Option<&SharedCredentialsProvider>,
+) -> SdkConfig {
+    let mut loader = aws_config::defaults(BehaviorVersion::latest());
+    if let Some(region) = region {
+        loader = loader.region(Region::new(region.to_owned()));
+    }
+    if let Ok(name) = AppName::new("okra") {
+        loader = loader.app_name(name);
+    }
+    if let Some(url) = endpoint_url {
+        loader = loader.endpoint_url(url);
+    }
+    if let Some(credentials) = credentials {
+        loader = loader.credentials_provider(credentials.clone());
+    }
+    loader.load().await
+}
+
+/// A role's credentials, asked for with those of a configuration.
+pub(crate) async fn assume(role: &str, config: &SdkConfig) -> AssumeRoleProvider {
+    AssumeRoleProvider::builder(role).session_name(SESSION_NAME).configure(config).build().await
 }

@@ -4,6 +4,8 @@
 //! are kept under AWS's published rates, [`Admission`] is the pure part of that decision, and [`AwsMetrics`] counts
 //! the calls for whoever exports them.
 //!
+//! [`EksInventory`] finds EKS clusters, and [`SigV4Signer`] makes tokens for them without a call.
+//!
 //! For analysis there is [`SigV4Signer`], which signs requests to CloudWatch and to Amazon's managed Prometheus.
 
 mod actions;
@@ -11,6 +13,8 @@ mod answer_limit;
 mod arn;
 mod client;
 mod conditions;
+mod eks;
+mod eks_token;
 mod error;
 mod limiter;
 mod listener;
@@ -27,6 +31,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+pub use eks::{EksInventory, EksInventoryConfig};
 pub use limiter::{Admission, Budget, CallKind, Limiter, Limits, Permit, RateLimits, WaitedTooLong};
 pub use metrics::{AwsMetrics, Wait};
 pub use router::{AlbRouter, AlbRouterConfig};

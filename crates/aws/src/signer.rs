@@ -54,14 +54,14 @@ impl SigV4Signer {
         Self { endpoint_url, credentials: Some(credentials), ..Self::default() }
     }
 
-    /// The region and the credentials of an identity, asked for again only when they are about to expire.
-    async fn identity(&self, request: &Unsigned<'_>, now: SystemTime) -> Result<(String, Credentials), String> {
-        let key = [request.region, request.profile, request.role_arn].map(str::to_owned);
+    /// The region and the credentials of an identity (region, profile, role), asked for again only when they are about to expire.
+    pub(crate) async fn identity(&self, of: [&str; 3], now: SystemTime) -> Result<(String, Credentials), String> {
+        let key = of.map(str::to_owned);
         let key = <(String, String, String)>::from(key);
         let mut known = self.known.lock().await;
         let known = match known.entry(key) {
             std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::btree_map::Entry::Vacant(entry) => entry.insert(self.find(request).await?),
+            std::collections::btree_map::Entry::Vacant(entry) => entry.insert(self.find(of).await?),
         };
         let fresh = |credentials: &&Credentials| credentials.expiry().is_none_or(|expiry| now + EARLY < expiry);
         if let Some(credentials) = known.credentials.as_ref().filter(fresh) {
@@ -92,13 +92,13 @@ impl SigV4Signer {
         loader.load().await
     }
 
-    async fn find(&self, request: &Unsigned<'_>) -> Result<Known, String> {
-        let config = self.load(request.region, request.profile).await;
+    async fn find(&self, [region, profile, role_arn]: [&str; 3]) -> Result<Known, String> {
+        let config = self.load(region, profile).await;
         let region = config.region().map(ToString::to_string).ok_or_else(|| missing("region"))?;
-        let provider = if request.role_arn.is_empty() {
+        let provider = if role_arn.is_empty() {
             config.credentials_provider().ok_or_else(|| missing("credentials provider"))?
         } else {
-            let role = AssumeRoleProvider::builder(request.role_arn).session_name(SESSION_NAME);
+            let role = AssumeRoleProvider::builder(role_arn).session_name(SESSION_NAME);
             SharedCredentialsProvider::new(role.configure(&config).build().await)
         };
         Ok(Known { region, provider, credentials: None })
@@ -134,7 +134,7 @@ impl RequestSigner for SigV4Signer {
     async fn sign(&self, request: &Unsigned<'_>, now: Timestamp) -> Result<Vec<(String, SecretText)>, String> {
         let failed = |error: String| format!("failed to sign the request with SigV4: {}", redact(&error));
         let now = SystemTime::from(now);
-        let (region, credentials) = self.identity(request, now).await?;
+        let (region, credentials) = self.identity([request.region, request.profile, request.role_arn], now).await?;
         let identity = credentials.into();
         let params = SigningParams::builder()
             .identity(&identity)

@@ -90,6 +90,8 @@ pub enum Verb {
     Cancel(commands::cancel::Args),
     /// Make an object.
     Create(commands::create::Args),
+    /// Remove an object.
+    Delete(commands::delete::Args),
     /// Set what an object says of itself.
     Update(commands::update::Args),
     /// Run something, and wait for its verdict if asked to.

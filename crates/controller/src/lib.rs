@@ -6,6 +6,7 @@
 pub mod analysis_run;
 mod argo;
 pub mod cell;
+pub mod cluster_set;
 pub mod experiment;
 pub mod malformed;
 pub mod pause;
@@ -16,6 +17,7 @@ pub mod version_blocklist;
 
 pub use analysis_run::{AnalysisRunContext, AnalysisRunController};
 pub use cell::{CellContext, CellController};
+pub use cluster_set::{ClusterSetContext, ClusterSetController};
 pub use experiment::{ExperimentContext, ExperimentController};
 pub use pause::PauseController;
 pub use reconciler::{Changed, Next, ReconcileError, Reconciler};

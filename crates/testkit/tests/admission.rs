@@ -197,3 +197,38 @@ async fn printer_columns_show_what_the_status_says() {
     let cells = table["rows"][0]["cells"].as_array().unwrap();
     assert_eq!(cells[..3], [json!("web-1"), json!("1.0.0"), json!("http://127.0.0.1:8081")]);
 }
+
+#[tokio::test]
+async fn bad_cluster_sets_are_refused_with_the_field_and_the_remedy() {
+    let (server, namespace) = server().await;
+    let set = |spec: Value| {
+        json!({
+            "apiVersion": "okra.mumo.co/v1alpha1", "kind": "ClusterSet",
+            "metadata": {"name": "cell1", "namespace": namespace}, "spec": spec,
+        })
+    };
+    let eks = json!({"selector": {"matchTags": {"Service": "demo"}}});
+    let good = set(json!({"generators": [{"awseks": eks}], "template": {"metadata": {"labels": {"service": "demo"}}}}));
+    let api = api_of(server, &namespace, &good);
+    create(&api, &good, true).await.unwrap();
+    let listed = |server: &str| json!({"list": {"clusters": [{"name": "a", "server": server}]}});
+    let mut region = eks.clone();
+    region["region"] = json!("EU_WEST");
+    let mut role = eks.clone();
+    role["roleARN"] = json!("arn:aws:iam::1:role/x");
+    for (generator, words) in [
+        (json!({}), "exactly one of awseks, clusterAPI, kubeconfigSecret, list"),
+        (json!({"awseks": eks, "list": {"clusters": [{"name": "a", "server": "https://a"}]}}), "exactly one of"),
+        (json!({"awseks": {"selector": {"matchTags": {}}}}), "matchTags"),
+        (json!({"awseks": region}), "region"),
+        (json!({"awseks": role}), "roleARN"),
+        (json!({"kubeconfigSecret": {"selector": {}}}), "set matchLabels or matchExpressions"),
+        (json!({"clusterAPI": {"selector": {"matchLabels": {}}}}), "set matchLabels or matchExpressions"),
+        (listed("http://a"), "https://HOST"),
+    ] {
+        let error = create(&api, &set(json!({"generators": [generator]})), true).await.unwrap_err().to_string();
+        assert!(error.contains(words), "{generator}: {error}");
+    }
+    let none = create(&api, &set(json!({"generators": []})), true).await.unwrap_err().to_string();
+    assert!(none.contains("spec.generators"), "{none}");
+}

@@ -134,6 +134,7 @@ impl Okrad {
             events: platform.events.clone(),
             decisions,
             analysis: analysis(&args, &platform, &store, profiles).await?,
+            inventory: Some(routers.inventory(&args)),
             settings: Settings::new(&args, installation),
         };
         let queues = Queues {

@@ -1,5 +1,6 @@
 //! One-shot runs: what okrad does, for one object, until nothing is due (`okra sync`).
 
+mod cluster_set;
 mod driver;
 mod lead;
 mod overlay;
@@ -25,7 +26,10 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use self::lead::Held;
+pub use self::{
+    cluster_set::{ClusterSetOptions, sync_cluster_set},
+    lead::Held,
+};
 use self::{
     driver::{Driver, End},
     lead::Lead,
@@ -276,6 +280,7 @@ impl OneShot {
             events: self.platform.events.clone(),
             decisions: Arc::new(NoDecisionLog),
             analysis: None,
+            inventory: None,
             settings,
         }
     }

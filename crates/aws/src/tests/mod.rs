@@ -2,6 +2,8 @@
 
 mod aws;
 mod credentials;
+mod eks;
+mod eks_token;
 mod errors;
 mod reads;
 mod shared;

@@ -1,10 +1,11 @@
-//! `create analysisrun`: a run of a template.
+//! `create`: a run of a template, the Secret of a cluster.
 
 use okra_api::AnalysisRun;
 use okra_provider::Key;
 
 use crate::{
     analysis_run::{NewRun, RunName},
+    commands::cluster,
     context::Context,
     error::{CommandError, ExitStatus},
     printer::{Output, to_value, yaml},
@@ -23,6 +24,8 @@ enum What {
     /// Make an AnalysisRun of an AnalysisTemplate. okrad runs it; `run analysis --wait` also waits for its verdict.
     #[command(visible_alias = "analysis")]
     Analysisrun(Run),
+    /// Make the Secret by which Argo CD and okrad know an EKS cluster. A ClusterSet does it for every cluster with a tag.
+    Cluster(Box<cluster::Create>),
 }
 
 /// The run.
@@ -37,7 +40,10 @@ struct Run {
 
 /// Makes it.
 pub async fn run(args: Args, context: &mut Context) -> Result<ExitStatus, CommandError> {
-    let What::Analysisrun(Run { name, new }) = args.what;
+    let Run { name, new } = match args.what {
+        What::Analysisrun(run) => run,
+        What::Cluster(args) => return cluster::create(*args, context).await,
+    };
     let made = make(name.get()?, &new, context).await?;
     if !new.dry_run {
         tell(&made, "created", context)?;

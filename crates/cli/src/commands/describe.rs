@@ -2,13 +2,13 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use okra_api::{
-    AWSApplicationLoadBalancerConfig, AWSTargetGroup, AnalysisRun, Cell, Pause, Route, TargetGroup, VersionBlocklist,
-    condition::Condition,
+    AWSApplicationLoadBalancerConfig, AWSTargetGroup, AnalysisRun, Cell, ClusterSet, Pause, Route, TargetGroup,
+    VersionBlocklist, condition::Condition,
 };
 use okra_provider::{Key, Stored};
 use serde_json::Value;
 
-use super::get::KindName;
+use super::{cluster, get::KindName};
 use crate::{
     args::bare_name,
     context::{Context, get, route_status},
@@ -39,6 +39,8 @@ pub async fn run(args: Args, context: &mut Context) -> Result<ExitStatus, Comman
         KindName::Pause => describe::<Pause>(kind, &args.name, context).await,
         KindName::Vbl => describe::<VersionBlocklist>(kind, &args.name, context).await,
         KindName::Analysisrun => describe::<AnalysisRun>(kind, &args.name, context).await,
+        KindName::Cluster => cluster::describe(&args.name, context).await,
+        KindName::Clusterset => describe::<ClusterSet>(kind, &args.name, context).await,
     }
 }
 

@@ -3,19 +3,22 @@
 use clap::ValueEnum;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use okra_api::{
-    AWSApplicationLoadBalancerConfig, AWSTargetGroup, AnalysisRun, Cell, Pause, Route, TargetGroup, VersionBlocklist,
+    AWSApplicationLoadBalancerConfig, AWSTargetGroup, AnalysisRun, Cell, ClusterSet, Pause, Route, TargetGroup,
+    VersionBlocklist,
 };
+use okra_core::cluster_set::shown_secret;
 use okra_provider::{Key, Stored};
 use serde_json::Value;
 
 use crate::{
     args::{RUN_KINDS, bare_name},
+    commands::cluster,
     context::{Context, get, list, route_status},
     error::{CommandError, ExitStatus},
     printer::{Output, to_value},
     render::{
-        ListView, RouteRow, aws_place, cell_rows, pause_rows, place, render_cell, render_run, route_rows, run_rows,
-        target_group_rows, vbl_rows,
+        ListView, RouteRow, aws_place, cell_rows, cluster_rows, cluster_set_rows, pause_rows, place, render_cell,
+        render_run, route_rows, run_rows, target_group_rows, vbl_rows,
     },
     selector::Selector,
 };
@@ -65,6 +68,12 @@ pub enum KindName {
     /// Runs of Argo's AnalysisTemplates.
     #[value(aliases = ["analysisruns", "ar"])]
     Analysisrun,
+    /// Clusters that Argo CD and okrad know, by their Secrets; credentials are not shown.
+    #[value(alias = "clusters")]
+    Cluster,
+    /// Where clusters are discovered.
+    #[value(aliases = ["clustersets", "cset"])]
+    Clusterset,
 }
 
 impl KindName {
@@ -79,6 +88,8 @@ impl KindName {
             Self::Pause => &["pause", "pauses"],
             Self::Vbl => &["vbl", "versionblocklist", "versionblocklists"],
             Self::Analysisrun => &RUN_KINDS,
+            Self::Cluster => &cluster::CLUSTER_KINDS,
+            Self::Clusterset => &["clusterset", "clustersets", "cset"],
         }
     }
 
@@ -93,6 +104,8 @@ impl KindName {
             Self::Pause => "pause.okra.mumo.co",
             Self::Vbl => "versionblocklist.okra.mumo.co",
             Self::Analysisrun => "analysisrun.argoproj.io",
+            Self::Cluster => "secret",
+            Self::Clusterset => "clusterset.okra.mumo.co",
         }
     }
 }
@@ -131,6 +144,8 @@ pub async fn run(args: Args, context: &mut Context) -> Result<ExitStatus, Comman
         KindName::Pause => show(&args, context, |pauses: &[Pause], view| pause_rows(pauses, view)).await,
         KindName::Vbl => show(&args, context, |lists: &[VersionBlocklist], view| vbl_rows(lists, view)).await,
         KindName::Analysisrun => runs(&args, context).await,
+        KindName::Cluster => clusters(&args, context).await,
+        KindName::Clusterset => show(&args, context, |sets: &[ClusterSet], view| cluster_set_rows(sets, view)).await,
     }
 }
 
@@ -158,6 +173,43 @@ async fn runs(args: &Args, context: &mut Context) -> Result<ExitStatus, CommandE
     let wide = context.printer.output() == Output::Wide;
     let page = render_run(&run, wide, context.now(), context.printer.style());
     context.printer.result(&page)?;
+    Ok(ExitStatus::Ok)
+}
+
+/// Cluster Secrets, never with their credentials.
+async fn clusters(args: &Args, context: &mut Context) -> Result<ExitStatus, CommandError> {
+    let session = context.session().await?;
+    let namespace = (!args.all_namespaces).then_some(session.namespace.as_str());
+    let mut secrets = cluster::list(&session, namespace).await?;
+    if let Some(name) = &args.name {
+        let name = bare_name(name, args.kind.spellings())?;
+        secrets.retain(|secret| secret.metadata.name.as_deref() == Some(name));
+        if secrets.is_empty() {
+            let why = format!("no cluster Secret of that name is in namespace {}", session.namespace);
+            return Err(CommandError::failed(format!("failed to find cluster {name}"), why)
+                .hint("list them with `get clusters`"));
+        }
+    }
+    secrets.retain(|secret| {
+        args.selector.as_ref().is_none_or(|selector| selector.matches(secret.metadata.labels.as_ref()))
+    });
+    if context.printer.output().is_for_programs() {
+        let values: Vec<Value> = secrets.iter().map(shown_secret).collect();
+        context.printer.objects(args.kind.resource(), &values)?;
+        return Ok(ExitStatus::Ok);
+    }
+    if secrets.is_empty() {
+        context.printer.note(&format!("no cluster found in {}", session.place(args.all_namespaces)));
+        return Ok(ExitStatus::Ok);
+    }
+    let view = ListView {
+        namespaces: args.all_namespaces,
+        wide: context.printer.output() == Output::Wide,
+        now: context.now(),
+        style: context.printer.style(),
+    };
+    let lines = cluster_rows(&secrets, view);
+    context.printer.result(&lines.join("\n"))?;
     Ok(ExitStatus::Ok)
 }
 

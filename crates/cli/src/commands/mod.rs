@@ -2,9 +2,11 @@
 
 pub mod abort;
 pub mod cancel;
+pub mod cluster;
 pub mod completion;
 pub mod crd;
 pub mod create;
+pub mod delete;
 pub mod describe;
 pub mod drain;
 pub mod explain;
@@ -52,6 +54,7 @@ pub async fn run(verb: Verb, context: &mut Context) -> Result<ExitStatus, Comman
         Verb::Wait(args) => wait::run(args, context).await,
         Verb::Cancel(args) => cancel::run(args, context).await,
         Verb::Create(args) => create::run(args, context).await,
+        Verb::Delete(args) => delete::run(args, context).await,
         Verb::Update(args) => update::run(args, context).await,
         Verb::Run(args) => run::run(args, context).await,
         Verb::Completion(args) => completion::run(args, context),
@@ -61,5 +64,7 @@ pub async fn run(verb: Verb, context: &mut Context) -> Result<ExitStatus, Comman
 
 #[cfg(test)]
 mod analysis_tests;
+#[cfg(test)]
+mod cluster_tests;
 #[cfg(test)]
 mod tests;

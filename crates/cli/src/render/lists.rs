@@ -1,11 +1,16 @@
 //! Rows of `get KIND` and `history`.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::{api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use okra_api::{
-    AWSApplicationLoadBalancerConfig, AWSTargetGroup, Cell, Pause, PausePhase, Route, TargetGroup, VersionBlocklist,
-    cell_status::RolloutOutcome, names::DRAIN_ANNOTATION, names::VERSION_LABEL, route::RouteStatus,
+    AWSApplicationLoadBalancerConfig, AWSTargetGroup, Cell, ClusterSet, Pause, PausePhase, Route, TargetGroup,
+    VersionBlocklist,
+    cell_status::RolloutOutcome,
+    condition::{self, READY},
+    names::{CLUSTER_SET_LABEL, DRAIN_ANNOTATION, VERSION_LABEL},
+    route::RouteStatus,
 };
+use okra_core::cluster_set::data_text;
 
 use super::{
     columns::{Column, Text, columns},
@@ -182,6 +187,32 @@ pub fn vbl_rows(lists: &[VersionBlocklist], view: ListView<'_>) -> Vec<String> {
         vec![Text::plain(versions.join(",")), Text::plain(cause)]
     };
     view.table(head, lists.iter().map(|list| (&list.metadata, row(list))).collect())
+}
+
+/// Cluster Secrets as lines of a table: `NAME CLUSTER SERVER SET AGE`.
+pub fn cluster_rows(secrets: &[Secret], view: ListView<'_>) -> Vec<String> {
+    let head = ["CLUSTER", "SERVER", "SET"].map(Column::left).to_vec();
+    let row = |secret: &Secret| {
+        let server = data_text(secret, "server");
+        let server = if view.wide { server } else { shortened(&server, 60) };
+        let set = secret.metadata.labels.as_ref().and_then(|labels| labels.get(CLUSTER_SET_LABEL));
+        let set = set.map(String::as_str).unwrap_or_default();
+        vec![Text::plain(data_text(secret, "name")), Text::plain(server), Text::plain(set)]
+    };
+    view.table(head, secrets.iter().map(|secret| (&secret.metadata, row(secret))).collect())
+}
+
+/// ClusterSets as lines of a table: `NAME CLUSTERS READY MESSAGE AGE`.
+pub fn cluster_set_rows(sets: &[ClusterSet], view: ListView<'_>) -> Vec<String> {
+    let head = ["CLUSTERS", "READY", "MESSAGE"].map(Column::left).to_vec();
+    let row = |set: &ClusterSet| {
+        let status = set.status.clone().unwrap_or_default();
+        let is_ready = condition::is_true(&status.conditions, READY);
+        let ready = if is_ready { Text::new("True", Paint::Good) } else { Text::new("False", Paint::Warn) };
+        let message = if view.wide { status.message.clone() } else { shortened(&status.message, 60) };
+        vec![Text::plain(status.clusters.to_string()), ready, Text::plain(message)]
+    };
+    view.table(head, sets.iter().map(|set| (&set.metadata, row(set))).collect())
 }
 
 /// The last rollouts of a Cell as lines of a table, the newest first; the one under way leads.

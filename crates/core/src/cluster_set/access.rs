@@ -50,6 +50,17 @@ pub enum Login {
     },
 }
 
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "None",
+            Self::Bearer(_) => "Bearer(***)",
+            Self::Basic(..) => "Basic(***)",
+            Self::Eks { .. } => "Eks",
+        })
+    }
+}
+
 impl fmt::Debug for ClusterAccess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClusterAccess").field("name", &self.name).field("server", &self.server).finish_non_exhaustive()

@@ -52,12 +52,19 @@ pub(super) fn status(observed: &Observed<'_>, tally: Tally, acts: bool, now: Tim
     status
 }
 
-/// Adds clusters whose Secrets could not be written to those that get none.
-pub fn refuse(status: &mut ClusterSetStatus, set: &ValidatedClusterSet, more: Vec<ClusterNote>, now: Timestamp) {
+/// Adds clusters whose Secrets could not be written to those that are refused; `without` of them have no Secret of this
+/// set.
+pub fn refuse(
+    status: &mut ClusterSetStatus,
+    set: &ValidatedClusterSet,
+    more: Vec<ClusterNote>,
+    without: i32,
+    now: Timestamp,
+) {
     if more.is_empty() {
         return;
     }
-    status.clusters -= i32::try_from(more.len()).unwrap_or_default();
+    status.clusters -= without;
     status.refused.extend(named(&more));
     status.refused.truncate(NAMED);
     let counts = (status.waiting.len(), status.refused.len());

@@ -310,7 +310,7 @@ fn a_failed_write_is_told_of() {
     let mut world = World::new(&set(json!({})));
     let mut plan = world.step(&complete(vec![eks("a")]), at(0));
     let note = okra_api::cluster_set::ClusterNote { name: "a".to_owned(), message: "denied".to_owned() };
-    refuse(&mut plan.status, &world.set, vec![note], at(0));
+    refuse(&mut plan.status, &world.set, vec![note], 1, at(0));
     assert_eq!(plan.status.clusters, 0);
     assert!(plan.status.message.contains("a: denied") && !condition::is_true(&plan.status.conditions, READY));
 }

@@ -1,0 +1,78 @@
+//! Which clusters there are by their Secrets, and whether they answer.
+
+use std::sync::Arc;
+
+use futures::{StreamExt as _, stream};
+use k8s_openapi::api::core::v1::Secret;
+use okra_api::names::{CLUSTER_SECRET_TYPE, CLUSTER_SET_LABEL, SECRET_TYPE_LABEL};
+use okra_aws::SigV4Signer;
+use okra_core::cluster_set::data_text;
+use okra_provider::{Clock, EksTokens, Key, Kind, Labels, Reachability, RemoteClusters, Store};
+use okra_store::KubernetesClusters;
+
+use crate::clock::SystemClock;
+
+/// Clusters that are asked at once.
+const AT_ONCE: usize = 32;
+
+/// Who speaks to the clusters of cluster Secrets. `aws_endpoint_url` is where roles are assumed; tokens always name AWS's
+/// own STS.
+pub fn remote_clusters(aws_endpoint_url: Option<String>, clock: Arc<dyn Clock>) -> Arc<dyn RemoteClusters> {
+    let tokens: Arc<dyn EksTokens> = Arc::new(SigV4Signer::new(aws_endpoint_url));
+    Arc::new(KubernetesClusters::new(tokens, clock))
+}
+
+/// A cluster as it is found.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SurveyedCluster {
+    /// Namespace of its Secret.
+    pub namespace: String,
+    /// Its Secret.
+    pub secret: String,
+    /// Its name.
+    pub cluster: String,
+    /// Its ClusterSet; empty: none.
+    pub set: String,
+    /// Whether it answers and lets us in.
+    pub reachable: bool,
+    /// Its Kubernetes version, or why it cannot be reached.
+    pub answer: String,
+}
+
+/// Asks every cluster of a namespace, or of all, for its version. A dead one delays no other; all together take some
+/// seconds. Fails when the Secrets cannot be listed.
+pub async fn survey(store: &Store, namespace: Option<&str>) -> Result<Vec<SurveyedCluster>, String> {
+    let labels = Labels::one(SECRET_TYPE_LABEL, CLUSTER_SECRET_TYPE);
+    let listed = store.backend().list_labelled(&Kind::of::<Secret>(), namespace, &labels).await;
+    let listed = listed.map_err(|error| error.to_string())?;
+    let clusters = remote_clusters(None, Arc::new(SystemClock::new()));
+    let secrets = listed.into_iter().filter_map(|value| serde_json::from_value::<Secret>(value).ok());
+    let asked = secrets.map(|secret| {
+        let clusters = clusters.clone();
+        async move {
+            let reachability = clusters.reach(&secret).await;
+            surveyed(&secret, reachability)
+        }
+    });
+    Ok(stream::iter(asked).buffered(AT_ONCE).collect().await)
+}
+
+fn surveyed(secret: &Secret, reachability: Reachability) -> SurveyedCluster {
+    let Key { namespace, name } = Key::of_typed(secret);
+    let set = secret.metadata.labels.as_ref().and_then(|labels| labels.get(CLUSTER_SET_LABEL)).cloned();
+    let (reachable, answer) = match reachability {
+        Reachability::Reachable { version } => (true, version),
+        Reachability::Unreachable(why) => (false, why),
+        Reachability::Denied(why) => (false, format!("does not let us in: {why}")),
+        Reachability::Refused(why) => (false, format!("is not asked: {why}")),
+    };
+    SurveyedCluster {
+        namespace,
+        secret: name,
+        cluster: data_text(secret, "name"),
+        set: set.unwrap_or_default(),
+        reachable,
+        answer,
+    }
+}
