@@ -192,7 +192,12 @@ async fn client(access: &ClusterAccess) -> Result<Client, String> {
     };
     let made = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
     // The words of these errors may quote what the Secret holds.
-    let mut config = made.map_err(|_| "its server or caData cannot be read: caData is PEM, in base64".to_owned())?;
+    let unreadable = || "its server or caData cannot be read: caData is PEM, in base64".to_owned();
+    let mut config = made.map_err(|_| unreadable())?;
+    // What holds no certificate at all is read as none.
+    if access.ca_data.is_some() && config.root_cert.as_ref().is_none_or(Vec::is_empty) {
+        return Err(unreadable());
+    }
     config.default_retry = false;
     config.proxy_url = None;
     config.connect_timeout = Some(CALL);

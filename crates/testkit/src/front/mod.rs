@@ -16,6 +16,7 @@ mod accounts;
 mod actions;
 mod buckets;
 mod conditions;
+mod eks;
 mod error;
 mod faults;
 mod foreign;

@@ -16,10 +16,11 @@ use super::accounts::{Credential, Identity};
 use super::error::{AwsError, NAMESPACE};
 use super::faults::{AwsFault, CallInfo, Moment};
 use super::node::Node;
-use super::{ANONYMOUS, REGION, Shared, is_exempt, listeners, operations, told};
+use super::{ANONYMOUS, REGION, Shared, eks, is_exempt, listeners, operations, told};
 
 /// Larger than any request of ELBv2.
 const MAX_BODY: usize = 1 << 20;
+const ERROR_TYPE: &str = "x-amzn-errortype";
 const ELB: &str = "elasticloadbalancing";
 const ELB_VERSION: &str = "2015-12-01";
 
@@ -308,7 +309,10 @@ async fn other(shared: &Arc<Shared>, call: &Call, fault: Option<&AwsFault>) -> A
     outcome.error = told(fault, None).or(error);
     shared.noted(|inner| inner.push_call(outcome));
     match result {
-        Ok(response) => {
+        Ok(mut response) => {
+            if call.info.service == "eks" {
+                response.body = eks::corrected(&call.info.operation, response.body);
+            }
             if let Ok((_, node)) = Node::from_xml(&String::from_utf8_lossy(&response.body)) {
                 shared.accounts.lock().learn(&call.info, &call.params, &node);
             }
@@ -359,6 +363,8 @@ fn xml(status: StatusCode, body: String, id: &str) -> Answer {
 struct Raw {
     status: StatusCode,
     kind: Option<http::HeaderValue>,
+    /// The error's code, where the body does not hold it (REST with JSON).
+    error: Option<http::HeaderValue>,
     body: Bytes,
 }
 
@@ -368,6 +374,9 @@ impl Raw {
         *answer.status_mut() = self.status;
         if let Some(kind) = self.kind {
             answer.headers_mut().insert(header::CONTENT_TYPE, kind);
+        }
+        if let Some(error) = self.error {
+            answer.headers_mut().insert(ERROR_TYPE, error);
         }
         answer
     }
@@ -387,6 +396,7 @@ async fn forward(shared: &Shared, call: &Call, body: Bytes) -> Result<Raw, reqwe
     }
     let _turn = shared.turn.lock().await;
     let response = shared.http.request(call.method.clone(), url).headers(headers).body(body).send().await?;
-    let (status, kind) = (response.status(), response.headers().get(header::CONTENT_TYPE).cloned());
-    Ok(Raw { status, kind, body: response.bytes().await? })
+    let header = |name: &str| response.headers().get(name).cloned();
+    let (status, kind, error) = (response.status(), header(header::CONTENT_TYPE.as_str()), header(ERROR_TYPE));
+    Ok(Raw { status, kind, error, body: response.bytes().await? })
 }
