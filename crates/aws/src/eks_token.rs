@@ -19,7 +19,7 @@ use crate::{redact::redact, signer::SigV4Signer};
 const CLUSTER_HEADER: &str = "x-k8s-aws-id";
 const PREFIX: &str = "k8s-aws-v1.";
 /// What the AWS CLI asks for. STS looks only at the signature's date.
-const URL_EXPIRES: Duration = Duration::from_secs(60);
+const URL_EXPIRES: Duration = Duration::from_mins(1);
 /// A token counts for 15 minutes from its date; one less, as the AWS CLI has it, for clocks that differ.
 const LIFETIME: SignedDuration = SignedDuration::from_mins(14);
 /// The authenticator reads no longer one.

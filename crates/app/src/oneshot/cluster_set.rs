@@ -72,7 +72,7 @@ struct Run {
     key: Key,
     platform: Platform,
     metrics: BackendMetrics,
-    dry_run: bool,
+    rehearses: bool,
     deadline: Instant,
 }
 
@@ -99,7 +99,7 @@ impl Run {
             (None, None) => context_namespace(&args).await?,
         };
         let key = Key::new(namespace, options.name);
-        Ok(Self { args, key, platform, metrics, dry_run: options.dry_run, deadline })
+        Ok(Self { args, key, platform, metrics, rehearses: options.dry_run, deadline })
     }
 
     async fn run(self) -> anyhow::Result<Outcome> {
@@ -108,7 +108,7 @@ impl Run {
         let set = set.with_context(|| format!("failed to read ClusterSet {}", self.key))?;
         let routers = Routers::new(&self.args, self.platform.directory.is_some())?;
         let events: Arc<dyn EventSink> =
-            if self.dry_run { Arc::new(DryRunEvents) } else { self.platform.events.clone() };
+            if self.rehearses { Arc::new(DryRunEvents) } else { self.platform.events.clone() };
         let controller = ClusterSetController::new(ClusterSetContext {
             store: store.clone(),
             clock: Arc::new(SystemClock::new()),
@@ -118,7 +118,7 @@ impl Run {
         });
         let sets = store.cache::<ClusterSet>();
         tokio::time::timeout_at(self.deadline, sets.synced()).await.context("failed to read ClusterSets in time")?;
-        let outcome = if self.dry_run {
+        let outcome = if self.rehearses {
             self.rehearse(&controller, &set).await
         } else {
             let mut lead = Lead::take(&self.args, &self.platform.backend, &self.metrics).await?;

@@ -117,7 +117,7 @@ impl Rig {
                 let seen: Vec<String> = self.controller.sets.list(None).iter().map(|set| of(&set.metadata)).collect();
                 let cache = self.controller.secrets.get();
                 let seen_secrets = cache.map(|cache| cache.list(None).iter().map(|one| of(&one.metadata)).collect());
-                let synced = cache.is_none_or(|cache| cache.is_synced());
+                let synced = cache.is_none_or(okra_provider::Cache::is_synced);
                 if seen == versions(&sets)
                     && synced
                     && seen_secrets.is_none_or(|seen: Vec<_>| seen == versions(&secrets))
@@ -127,7 +127,7 @@ impl Rig {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(60), caught_up).await.expect("the caches do not catch up");
+        tokio::time::timeout(Duration::from_mins(1), caught_up).await.expect("the caches do not catch up");
     }
 
     fn writes(&self) -> usize {
@@ -240,7 +240,9 @@ async fn a_crash_between_any_two_writes_comes_to_the_same_end() {
                 faults.push(Fault { after_effect, ..Fault::nth(verb, nth, error) });
             }
             rig.apply("cell1", json!({"pruneAfter": "60s"})).await;
-            faults.into_iter().for_each(|fault| rig.backend.inject(fault));
+            for fault in faults {
+                rig.backend.inject(fault);
+            }
         } else {
             rig.apply("cell1", json!({"pruneAfter": "60s"})).await;
         }

@@ -67,6 +67,10 @@ impl fmt::Debug for ClusterAccess {
     }
 }
 
+/// Members of a cluster Secret's config that name a file of the process that reads it.
+const FILES: [&str; 4] =
+    ["/bearerTokenFile", "/tlsClientConfig/caFile", "/tlsClientConfig/certFile", "/tlsClientConfig/keyFile"];
+
 /// Reads a cluster Secret. Refused is what would make this process run a program or read a file because a Secret says
 /// so, and what cannot be meant. The words hold no credential.
 pub fn read_cluster_secret(secret: &Secret) -> Result<ClusterAccess, String> {
@@ -86,8 +90,6 @@ pub fn read_cluster_secret(secret: &Secret) -> Result<ClusterAccess, String> {
                 .to_owned(),
         );
     }
-    const FILES: [&str; 4] =
-        ["/bearerTokenFile", "/tlsClientConfig/caFile", "/tlsClientConfig/certFile", "/tlsClientConfig/keyFile"];
     if let Some(at) = FILES.iter().find(|at| is_set(at)) {
         let field = at.trim_start_matches('/').replace('/', ".");
         return Err(format!("its {field} names a file of this machine, which okra never reads: give the data itself"));

@@ -60,10 +60,13 @@ impl ClusterInventory for FakeInventory {
     }
 }
 
+/// A connection and its number, or why there is none.
+type Connected = Result<(Store, u64), String>;
+
 /// [`RemoteClusters`] over backends in memory, by Secret.
 #[derive(Default)]
 pub struct FakeRemoteClusters {
-    clusters: Mutex<BTreeMap<Key, Result<(Store, u64), String>>>,
+    clusters: Mutex<BTreeMap<Key, Connected>>,
     unreachable: Mutex<BTreeSet<Key>>,
     connections: Mutex<u64>,
 }

@@ -62,7 +62,7 @@ proptest! {
                 ..eks(name)
             });
             let answer = Answer { state: look.state, ..Answer::complete("awseks", clusters.collect()) };
-            let plan = world.step(&[answer.clone()], at(now));
+            let plan = world.step(std::slice::from_ref(&answer), at(now));
             for action in &plan.actions {
                 let Action::Delete { secret } = action else { continue };
                 let name = secret.metadata.name.clone().unwrap();
