@@ -154,22 +154,25 @@ pub enum SyncObject {
     AwsApplicationLoadBalancerConfig(SyncOne),
     /// Look for the clusters of a ClusterSet once, and write their Secrets.
     #[command(name = "clusterset", visible_alias = "cset")]
-    ClusterSet(SyncClusterSet),
+    ClusterSet(SyncSet),
+    /// Look for the bindings of an AWSTargetGroupSet once, and write their AWSTargetGroups.
+    #[command(name = "awstargetgroupset", visible_alias = "atgs")]
+    AwsTargetGroupSet(SyncSet),
 }
 
-/// The ClusterSet, and how it is synced.
+/// The set, and how it is synced.
 ///
-/// Exit code 0: every cluster has its Secret. 1: something is in the way, or it failed. It takes okrad's lease for as
+/// Exit code 0: it is as its manifest wants it. 1: something is in the way, or it failed. It takes okrad's lease for as
 /// long as it runs, and refuses while an okrad holds it.
 #[derive(Clone, Debug, clap::Args)]
-pub struct SyncClusterSet {
+pub struct SyncSet {
     /// The set's name.
     #[arg(required_unless_present = "named")]
     pub name: Option<String>,
     /// The set's name, as a flag.
     #[arg(long = "name", id = "named", value_name = "NAME", conflicts_with = "name")]
     pub named: Option<String>,
-    /// Print the Secrets that would be written, as YAML, and write none. Takes no lease.
+    /// Print the objects that would be written, as YAML, and write none. Takes no lease.
     #[arg(long)]
     pub dry_run: bool,
     /// How long it may take.

@@ -2,7 +2,7 @@
 
 use okra_app::{
     okrad::{AwsRateLimits, LogFormat, StoreLocation, install_tls_provider},
-    oneshot::{self, ClusterSetOptions, Ending, Held, Object, Options, Outcome},
+    oneshot::{self, Ending, Held, Object, Options, Outcome, SetKind, SetOptions},
     telemetry,
 };
 use okra_cli::{
@@ -10,12 +10,13 @@ use okra_cli::{
     style::one_line,
 };
 
-use crate::args::{Sync, SyncClusterSet, SyncObject, SyncOne};
+use crate::args::{Sync, SyncObject, SyncOne, SyncSet};
 
 /// Syncs one object and says how it stands.
 pub async fn run(args: Sync, global: &Global, context: &mut Context) -> Result<ExitStatus, CommandError> {
     let (object, one, kinds) = match args.object {
-        SyncObject::ClusterSet(one) => return cluster_set(one, global, context).await,
+        SyncObject::ClusterSet(one) => return set(SetKind::ClusterSet, one, global, context).await,
+        SyncObject::AwsTargetGroupSet(one) => return set(SetKind::AwsTargetGroupSet, one, global, context).await,
         SyncObject::Cell(one) => (Object::Cell, one, ["cell", "cells"]),
         SyncObject::AwsApplicationLoadBalancerConfig(one) => {
             (Object::AwsApplicationLoadBalancerConfig, one, ["albc", "awsapplicationloadbalancerconfig"])
@@ -41,11 +42,16 @@ pub async fn run(args: Sync, global: &Global, context: &mut Context) -> Result<E
     })
 }
 
-/// Syncs a ClusterSet and says how it stands; of a dry run prints the Secrets.
-async fn cluster_set(one: SyncClusterSet, global: &Global, context: &mut Context) -> Result<ExitStatus, CommandError> {
+/// Syncs a set and says how it stands; of a dry run prints the objects.
+async fn set(kind: SetKind, one: SyncSet, global: &Global, context: &mut Context) -> Result<ExitStatus, CommandError> {
     let name = one.name.or(one.named).unwrap_or_default();
-    let name = bare_name(&name, &["clusterset", "clustersets", "cset"])?.to_owned();
-    let options = ClusterSetOptions {
+    let spellings = match kind {
+        SetKind::ClusterSet => ["clusterset", "clustersets", "cset"],
+        SetKind::AwsTargetGroupSet => ["awstargetgroupset", "awstargetgroupsets", "atgs"],
+    };
+    let name = bare_name(&name, &spellings)?.to_owned();
+    let options = SetOptions {
+        kind,
         namespace: global.namespace.clone(),
         name: name.clone(),
         dry_run: one.dry_run,
@@ -57,13 +63,14 @@ async fn cluster_set(one: SyncClusterSet, global: &Global, context: &mut Context
     };
     log_if_wanted()?;
     install_tls_provider();
-    let synced = oneshot::sync_cluster_set(options).await;
-    let outcome = synced.map_err(|error| failed(format!("failed to sync ClusterSet {name}"), &error))?;
+    let synced = oneshot::sync_set(options).await;
+    let kind = kind.kind();
+    let outcome = synced.map_err(|error| failed(format!("failed to sync {kind} {name}"), &error))?;
     let printer = &mut context.printer;
     if printer.output().is_for_programs() {
-        printer.value(&to_value(&outcome)?, &format!("clusterset/{}", outcome.object))?;
+        printer.value(&to_value(&outcome)?, &format!("{}/{}", kind.to_lowercase(), outcome.object))?;
     } else if let Some(would) = &outcome.would {
-        printer.note(&one_line(&format!("dry run: ClusterSet {}: {}", outcome.object, outcome.message)));
+        printer.note(&one_line(&format!("dry run: {kind} {}: {}", outcome.object, outcome.message)));
         let documents: Vec<String> = would.iter().map(|act| format!("# would {act}")).collect();
         printer.result(&if documents.is_empty() {
             "# would do nothing".to_owned()
@@ -71,7 +78,7 @@ async fn cluster_set(one: SyncClusterSet, global: &Global, context: &mut Context
             documents.join("---\n")
         })?;
     } else {
-        printer.result(&format!("ClusterSet {}: {}", outcome.object, one_line(&outcome.message)))?;
+        printer.result(&format!("{kind} {}: {}", outcome.object, one_line(&outcome.message)))?;
     }
     Ok(match outcome.ending {
         Ending::AtRest => ExitStatus::Ok,

@@ -7,7 +7,7 @@ use kube_derive::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{condition::Condition, duration::GoDuration, selector::LabelRequirement};
+use crate::{condition::Condition, duration::GoDuration, selector::LabelSelector};
 
 /// Discovers clusters and keeps one Argo CD cluster Secret for each, in its own namespace.
 ///
@@ -114,33 +114,7 @@ pub struct TagSelector {
 #[serde(rename_all = "camelCase")]
 pub struct ObjectGenerator {
     /// Which objects.
-    pub selector: ClusterSelector,
-}
-
-/// Selects by labels. All of `matchLabels` and `matchExpressions` must hold; a selector without either is refused.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[x_kube(crates(kube_core = "::kube_core"))]
-#[serde(rename_all = "camelCase")]
-#[x_kube(validation = ("(has(self.matchLabels) && size(self.matchLabels) > 0) || (has(self.matchExpressions) && size(self.matchExpressions) > 0)", "set matchLabels or matchExpressions: an empty selector would select everything in the namespace"))]
-pub struct ClusterSelector {
-    /// Labels that an object must have.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 32, "additionalProperties" = {"type": "string", "maxLength": 63}))]
-    pub match_labels: BTreeMap<String, String>,
-    /// Further requirements on labels.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16))]
-    pub match_expressions: Vec<LabelRequirement>,
-}
-
-impl ClusterSelector {
-    /// Whether these labels are selected. An empty selector selects nothing.
-    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
-        let is_empty = self.match_labels.is_empty() && self.match_expressions.is_empty();
-        !is_empty
-            && self.match_labels.iter().all(|(key, value)| labels.get(key) == Some(value))
-            && self.match_expressions.iter().all(|requirement| requirement.matches(labels))
-    }
+    pub selector: LabelSelector,
 }
 
 /// Clusters that are written here.
@@ -283,6 +257,10 @@ pub struct ClusterSetStatus {
     /// Clusters that are gone, and whose Secrets will be removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<MissingCluster>,
+    /// Clusters whose Secrets were removed because complete answers said for long enough that they are gone; the last
+    /// 256. An AWSTargetGroupSet removes what they had.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<RemovedCluster>,
     /// When all generators last answered completely. Written only together with another change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_complete_at: Option<Timestamp>,
@@ -336,6 +314,18 @@ pub struct ClusterNote {
 pub struct MissingCluster {
     /// Its Secret.
     pub secret: String,
+    /// What tells it from every other cluster: annotation `okra.mumo.co/cluster-id` of its Secret.
+    #[serde(default)]
+    pub id: String,
     /// Since when a complete answer has lacked it.
     pub since: Timestamp,
+}
+
+/// A cluster whose Secret was removed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RemovedCluster {
+    /// What told it from every other cluster: annotation `okra.mumo.co/cluster-id` of its Secret.
+    pub id: String,
+    /// When its Secret was found removed.
+    pub at: Timestamp,
 }

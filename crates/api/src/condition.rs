@@ -90,6 +90,10 @@ pub mod reason {
     pub const WAITING_FOR_CLUSTERS: &str = "WaitingForClusters";
     /// Clusters get no Secret; the message names them.
     pub const REFUSED_CLUSTERS: &str = "RefusedClusters";
+    /// Bindings get no AWSTargetGroup; the message names them.
+    pub const REFUSED_BINDINGS: &str = "RefusedBindings";
+    /// The bindings of clusters are not known; the message names them. What they had is kept.
+    pub const UNREACHABLE_CLUSTERS: &str = "UnreachableClusters";
     /// This store or build has no router of this type.
     pub const UNSUPPORTED_INGRESS: &str = "UnsupportedIngress";
 }

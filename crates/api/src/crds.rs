@@ -6,7 +6,8 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube_core::CustomResourceExt as _;
 
 use crate::{
-    AWSApplicationLoadBalancerConfig, AWSTargetGroup, Cell, ClusterSet, Pause, Route, TargetGroup, VersionBlocklist,
+    AWSApplicationLoadBalancerConfig, AWSTargetGroup, AWSTargetGroupSet, Cell, ClusterSet, Pause, Route, TargetGroup,
+    VersionBlocklist,
 };
 
 /// Every CRD of Okra, in the order in which they are listed.
@@ -14,6 +15,7 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
     [
         AWSApplicationLoadBalancerConfig::crd(),
         AWSTargetGroup::crd(),
+        AWSTargetGroupSet::crd(),
         Cell::crd(),
         ClusterSet::crd(),
         Pause::crd(),

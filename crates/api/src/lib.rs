@@ -18,6 +18,8 @@ pub mod route;
 pub mod selector;
 pub mod step;
 pub mod target_group;
+pub mod target_group_binding;
+pub mod target_group_set;
 pub mod version_blocklist;
 
 pub use alb::{AWSApplicationLoadBalancerConfig, AWSApplicationLoadBalancerConfigSpec};
@@ -32,4 +34,6 @@ pub use request::{Request, Verb};
 pub use route::{Route, RouteOutcome, RouteSpec, RouteStatus};
 pub use selector::TargetGroupSelector;
 pub use target_group::{AWSTargetGroup, AWSTargetGroupSpec, TargetGroup, TargetGroupSpec};
+pub use target_group_binding::{TargetGroupBinding, TargetGroupBindingSpec};
+pub use target_group_set::{AWSTargetGroupSet, AWSTargetGroupSetSpec, AWSTargetGroupSetStatus};
 pub use version_blocklist::{BlockedVersion, VersionBlocklist, VersionBlocklistSpec};

@@ -27,12 +27,26 @@ pub const CLUSTER_SET_LABEL: &str = "okra.mumo.co/cluster-set";
 pub const CLUSTER_SET_UID_LABEL: &str = "okra.mumo.co/cluster-set-uid";
 /// On a cluster Secret: which cluster it is of: an ARN, or a generator's name for it.
 pub const CLUSTER_ID_ANNOTATION: &str = "okra.mumo.co/cluster-id";
-/// On a cluster Secret: labels and annotations that came from the ClusterSet's template, separated by commas.
+/// On a cluster Secret or an AWSTargetGroup: labels and annotations that a set put there, separated by commas. It
+/// replaces these, and leaves those of others.
 pub const TEMPLATE_KEYS_ANNOTATION: &str = "okra.mumo.co/template-keys";
 /// On a cluster Secret whose server is an ARN: the URL of the API server.
 pub const CLUSTER_ENDPOINT_ANNOTATION: &str = "okra.mumo.co/cluster-endpoint";
 /// On a cluster Secret whose server is an ARN: the certificates of the API server, PEM in base64.
 pub const CLUSTER_CA_ANNOTATION: &str = "okra.mumo.co/cluster-ca";
+
+/// On an AWSTargetGroup: the name of the cluster whose binding it stands for, where a label can hold it.
+pub const BINDING_CLUSTER_LABEL: &str = "okra.mumo.co/target-group-binding-cluster";
+/// On an AWSTargetGroup: the namespace of that binding.
+pub const BINDING_NAMESPACE_LABEL: &str = "okra.mumo.co/target-group-binding-namespace";
+/// On an AWSTargetGroup: the name of that binding, where a label can hold it.
+pub const BINDING_NAME_LABEL: &str = "okra.mumo.co/target-group-binding-name";
+/// On an AWSTargetGroup: that binding, as `<namespace>/<name>`.
+pub const BINDING_ANNOTATION: &str = "okra.mumo.co/target-group-binding";
+/// On an AWSTargetGroup: the AWSTargetGroupSet of the same namespace that made it.
+pub const TARGET_GROUP_SET_LABEL: &str = "okra.mumo.co/target-group-set";
+/// On an AWSTargetGroup: the uid of that AWSTargetGroupSet.
+pub const TARGET_GROUP_SET_UID_LABEL: &str = "okra.mumo.co/target-group-set-uid";
 
 /// On a target group: `"true"` takes it out of service and keeps it out.
 pub const DRAIN_ANNOTATION: &str = "okra.mumo.co/drain";

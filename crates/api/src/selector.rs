@@ -1,7 +1,8 @@
-//! How target groups are selected and grouped by version.
+//! How objects are selected by labels, and target groups grouped by version.
 
 use std::collections::BTreeMap;
 
+use kube_derive::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,32 @@ pub struct TargetGroupSelector {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8), inner(length(min = 1, max = 316)))]
     pub version_labels: Vec<String>,
+}
+
+/// Selects by labels. All of `matchLabels` and `matchExpressions` must hold; a selector without either is refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(crates(kube_core = "::kube_core"))]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = ("(has(self.matchLabels) && size(self.matchLabels) > 0) || (has(self.matchExpressions) && size(self.matchExpressions) > 0)", "set matchLabels or matchExpressions: an empty selector would select everything in the namespace"))]
+pub struct LabelSelector {
+    /// Labels that an object must have.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32, "additionalProperties" = {"type": "string", "maxLength": 63}))]
+    pub match_labels: BTreeMap<String, String>,
+    /// Further requirements on labels.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub match_expressions: Vec<LabelRequirement>,
+}
+
+impl LabelSelector {
+    /// Whether these labels are selected. An empty selector selects nothing.
+    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+        let is_empty = self.match_labels.is_empty() && self.match_expressions.is_empty();
+        !is_empty
+            && self.match_labels.iter().all(|(key, value)| labels.get(key) == Some(value))
+            && self.match_expressions.iter().all(|requirement| requirement.matches(labels))
+    }
 }
 
 /// One requirement on a label.

@@ -8,15 +8,18 @@ use futures::{
 };
 use jiff::SignedDuration;
 use okra_api::{
-    AWSApplicationLoadBalancerConfig, AWSTargetGroup, AnalysisRun, AnalysisTemplate, Cell, ClusterAnalysisTemplate,
-    ClusterSet, Experiment, Pause, Route, TargetGroup, VersionBlocklist,
+    AWSApplicationLoadBalancerConfig, AWSTargetGroup, AWSTargetGroupSet, AnalysisRun, AnalysisTemplate, Cell,
+    ClusterAnalysisTemplate, ClusterSet, Experiment, Pause, Route, TargetGroup, VersionBlocklist,
 };
 use okra_controller::{
     AnalysisRunContext, AnalysisRunController, CellContext, CellController, ClusterSetContext, ClusterSetController,
     ExperimentContext, ExperimentController, PauseController, Reconciler, RouteContext, RouteController,
-    VersionBlocklistController,
+    TargetGroupSetContext, TargetGroupSetController, VersionBlocklistController,
 };
-use okra_provider::{Clock, ClusterInventory, DecisionLog, EventSink, Leadership, Store, Stored, TrafficRouter};
+use okra_provider::{
+    Clock, ClusterInventory, DecisionLog, EventSink, Leadership, RemoteClusters, Store, Stored, TargetGroupInventory,
+    TrafficRouter,
+};
 
 use crate::{admin::Readiness, analysis::Analysis, okrad::Args, routers::RouterSet};
 
@@ -44,10 +47,21 @@ pub struct ControllerContext {
     pub decisions: Arc<dyn DecisionLog>,
     /// Who measures for AnalysisRuns; `None`: neither they nor Experiments are carried out here.
     pub analysis: Option<Analysis>,
-    /// Who knows of clusters; `None`: ClusterSets are not carried out here.
-    pub inventory: Option<Arc<dyn ClusterInventory>>,
+    /// Who knows of clusters; `None`: neither ClusterSets nor AWSTargetGroupSets are carried out here.
+    pub discovery: Option<Discovery>,
     /// What the flags say.
     pub settings: Settings,
+}
+
+/// Who knows of clusters and what is in them.
+#[derive(Clone)]
+pub struct Discovery {
+    /// Which clusters there are in the cloud.
+    pub clusters: Arc<dyn ClusterInventory>,
+    /// Who speaks to those that have a Secret.
+    pub remote: Arc<dyn RemoteClusters>,
+    /// What the cloud knows of target groups.
+    pub target_groups: Arc<dyn TargetGroupInventory>,
 }
 
 /// What the flags say, as far as it concerns controllers.
@@ -78,8 +92,9 @@ impl Settings {
 /// Starts the caches of every kind that controllers read, and tells `readiness` of them. The future is over once all
 /// of them know what is there.
 pub fn watch(store: &Store, readiness: &Readiness) -> impl Future<Output = ()> + use<> {
-    // Nobody waits for it: an okrad that may not see ClusterSets does everything else.
+    // Nobody waits for these: an okrad that may not see them does everything else.
     _ = store.cache::<ClusterSet>();
+    _ = store.cache::<AWSTargetGroupSet>();
     let synced = vec![
         watch_kind::<Cell>(store, readiness, true),
         watch_kind::<AWSTargetGroup>(store, readiness, true),
@@ -138,12 +153,20 @@ pub fn controllers(context: &ControllerContext) -> Vec<Arc<dyn Reconciler>> {
             instance_id: context.settings.instance_id.clone(),
         })));
     }
-    if let Some(inventory) = &context.inventory {
+    if let Some(discovery) = &context.discovery {
         controllers.push(Arc::new(ClusterSetController::new(ClusterSetContext {
             store: store.clone(),
             clock: clock.clone(),
             events: events.clone(),
-            inventory: inventory.clone(),
+            inventory: discovery.clusters.clone(),
+            call_timeout: CLUSTER_CALL,
+        })));
+        controllers.push(Arc::new(TargetGroupSetController::new(TargetGroupSetContext {
+            store: store.clone(),
+            clock: clock.clone(),
+            events: events.clone(),
+            clusters: discovery.remote.clone(),
+            inventory: discovery.target_groups.clone(),
             call_timeout: CLUSTER_CALL,
         })));
     }

@@ -6,7 +6,7 @@ use futures::FutureExt as _;
 use jiff::SignedDuration;
 use okra_aws::{AlbRouter, AlbRouterConfig, AwsMetrics, EksInventory, EksInventoryConfig, RateLimits};
 use okra_balancer::{LocalOptions, LocalRouter};
-use okra_provider::{ClusterInventory, TrafficRouter};
+use okra_provider::{ClusterInventory, TargetGroupInventory, TrafficRouter};
 
 use crate::{
     admin::MoreMetrics,
@@ -67,6 +67,11 @@ impl Routers {
             endpoint_url: args.aws_endpoint_url.clone(),
             metrics: self.aws_metrics.clone(),
         }))
+    }
+
+    /// Who knows names and tags of target groups.
+    pub fn target_groups(&self) -> Arc<dyn TargetGroupInventory> {
+        self.alb.clone()
     }
 
     /// What went through the embedded balancer.

@@ -54,6 +54,19 @@ pub(crate) fn short(arn: &str) -> &str {
     arn.splitn(6, ':').nth(5).filter(|resource| !resource.is_empty()).unwrap_or(arn)
 }
 
+/// Region and account of a target group's ARN.
+pub(crate) fn group_place(arn: &str) -> Option<(String, String)> {
+    let parts: Vec<&str> = arn.splitn(6, ':').collect();
+    match parts.as_slice() {
+        ["arn", _, "elasticloadbalancing", region, account, resource]
+            if !region.is_empty() && !account.is_empty() && resource.starts_with("targetgroup/") =>
+        {
+            Some(((*region).to_owned(), (*account).to_owned()))
+        }
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use pretty_assertions::assert_eq;

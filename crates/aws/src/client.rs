@@ -1,10 +1,13 @@
 //! SDK clients: one for each region and role.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use aws_config::{AppName, BehaviorVersion, Region, SdkConfig, retry::RetryConfig, sts::AssumeRoleProvider};
 use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_sdk_elasticloadbalancingv2::{Client, config::Builder};
+use aws_sdk_elasticloadbalancingv2::{
+    Client,
+    config::{self, Builder, timeout::TimeoutConfig},
+};
 use tokio::sync::Mutex;
 
 use crate::answer_limit::AnswerLimit;
@@ -81,4 +84,10 @@ pub(crate) async fn load(
 /// A role's credentials, asked for with those of a configuration.
 pub(crate) async fn assume(role: &str, config: &SdkConfig) -> AssumeRoleProvider {
     AssumeRoleProvider::builder(role).session_name(SESSION_NAME).configure(config).build().await
+}
+
+/// A call's own deadline in place of its client's.
+pub(crate) fn timeouts(timeout: Duration) -> config::Builder {
+    let timeouts = TimeoutConfig::builder().operation_timeout(timeout).operation_attempt_timeout(timeout);
+    config::Config::builder().timeout_config(timeouts.build())
 }

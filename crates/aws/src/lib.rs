@@ -25,6 +25,7 @@ mod redact;
 mod router;
 mod session;
 mod signer;
+mod target_groups;
 mod together;
 mod write;
 

@@ -7,6 +7,7 @@ use crate::limiter::CallKind;
 pub(crate) enum Operation {
     DescribeRules,
     DescribeTags,
+    DescribeTargetGroups,
     DescribeTargetHealth,
     CreateRule,
     ModifyRule,
@@ -21,6 +22,7 @@ impl Operation {
         match self {
             Self::DescribeRules => "DescribeRules",
             Self::DescribeTags => "DescribeTags",
+            Self::DescribeTargetGroups => "DescribeTargetGroups",
             Self::DescribeTargetHealth => "DescribeTargetHealth",
             Self::CreateRule => "CreateRule",
             Self::ModifyRule => "ModifyRule",
@@ -33,7 +35,9 @@ impl Operation {
     /// Which of AWS's buckets pays for it.
     pub fn kind(self) -> CallKind {
         match self {
-            Self::DescribeRules | Self::DescribeTags | Self::DescribeTargetHealth => CallKind::Describe,
+            Self::DescribeRules | Self::DescribeTags | Self::DescribeTargetGroups | Self::DescribeTargetHealth => {
+                CallKind::Describe
+            }
             Self::CreateRule | Self::ModifyRule | Self::SetRulePriorities | Self::AddTags | Self::DeleteRule => {
                 CallKind::Mutate
             }
@@ -44,7 +48,8 @@ impl Operation {
     pub fn doing(self, subject: &str) -> String {
         match self {
             Self::DescribeRules => format!("read rule of {subject}"),
-            Self::DescribeTags => format!("read tags of rule of {subject}"),
+            Self::DescribeTags => format!("read tags of {subject}"),
+            Self::DescribeTargetGroups => format!("find {subject}"),
             Self::DescribeTargetHealth => format!("read health of {subject}"),
             Self::CreateRule => format!("create rule of {subject}"),
             Self::ModifyRule => format!("modify rule of {subject}"),

@@ -7,16 +7,18 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_elasticloadbalancingv2::types::Rule;
 use jiff::SignedDuration;
 use okra_core::route::{Capabilities, Change, GroupHealth, Intent, Lane, Observed, ObservedRule};
-use okra_provider::{CallContext, RouterError, TrafficRouter, router::alb_capabilities};
+use okra_provider::{CallContext, RouterError, RouterErrorKind, TrafficRouter, router::alb_capabilities};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     client::Clients,
-    limiter::{Limiters, RateLimits},
+    error::Failure,
+    limiter::{Limiter, Limiters, Permit, RateLimits},
     listener::SharedReadings,
     memory::{Memory, Tags},
     metrics::AwsMetrics,
     session::Session,
+    target_groups::Remembered,
     together::Together,
 };
 
@@ -48,7 +50,7 @@ impl Default for AlbRouterConfig {
     }
 }
 
-/// Listener rules of Application Load Balancers, and the health of their target groups.
+/// Listener rules of Application Load Balancers, and the health, names and tags of target groups.
 ///
 /// A rule is found by its tags. One that is where it should be costs one call to read, and readings that wait for the
 /// rate limit together go in one; readings for [`Lane::Drift`] share one reading of the listener for 10 s. Nothing is written to a rule without the tags of the
@@ -62,6 +64,7 @@ pub struct AlbRouter {
     pub(crate) rules_asked: Together<Rule>,
     pub(crate) listings_asked: Together<Arc<Vec<Rule>>>,
     pub(crate) tags_asked: Together<Tags>,
+    pub(crate) target_groups: Remembered,
     pub(crate) metrics: Arc<AwsMetrics>,
     settle: SignedDuration,
     stops: CancellationToken,
@@ -88,6 +91,7 @@ impl AlbRouter {
             rules_asked: Together::default(),
             listings_asked: Together::default(),
             tags_asked: Together::default(),
+            target_groups: Remembered::default(),
             metrics: config.metrics,
             settle: config.settle,
             stops: CancellationToken::new(),
@@ -98,6 +102,19 @@ impl AlbRouter {
     /// later is the next leader's. Calls that are under way are not touched.
     pub fn stop_waiting(&self) {
         self.stops.cancel();
+    }
+
+    /// What a failure says of the rate limit.
+    pub(crate) fn learn(&self, limiter: &Limiter, permit: Permit, failure: &Failure) {
+        if failure.credentials {
+            // The call itself never went out; STS has limits of its own.
+            limiter.refund(permit);
+        } else if failure.kind == RouterErrorKind::Throttled {
+            self.metrics.count_throttled();
+            limiter.throttled(permit);
+        } else if failure.kind != RouterErrorKind::Unreachable {
+            limiter.answered(permit);
+        }
     }
 
     /// Ends when a call that waits for the rate limit has to give up, since the process stops.

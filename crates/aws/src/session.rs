@@ -3,8 +3,7 @@
 use std::{collections::BTreeMap, error::Error, sync::Arc, time::Duration};
 
 use aws_sdk_elasticloadbalancingv2::{
-    Client,
-    config::{self, timeout::TimeoutConfig},
+    Client, config,
     types::{Rule, TagDescription, TargetHealthDescription, TargetHealthReasonEnum, TargetHealthStateEnum},
 };
 use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
@@ -18,6 +17,7 @@ use tokio::time::Instant;
 use crate::{
     actions,
     arn::{ListenerArn, short},
+    client::timeouts,
     conditions,
     error::{Failure, Occasion},
     limiter::{CallKind, Limiter, Permit},
@@ -424,7 +424,7 @@ impl<'a> Session<'a> {
         };
         let failure = Failure::of(&error, self.call.timeout);
         metrics.count_call(operation.name(), &failure.code);
-        self.learn(permit, &failure);
+        self.router.learn(&self.limiter, permit, &failure);
         Err(failure)
     }
 
@@ -479,23 +479,9 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn learn(&self, permit: Permit, failure: &Failure) {
-        if failure.credentials {
-            // The call itself never went out; STS has limits of its own.
-            self.limiter.refund(permit);
-        } else if failure.kind == RouterErrorKind::Throttled {
-            self.router.metrics.count_throttled();
-            self.limiter.throttled(permit);
-        } else if failure.kind != RouterErrorKind::Unreachable {
-            self.limiter.answered(permit);
-        }
-    }
-
     /// The call's own deadline in place of the client's.
     pub fn timeouts(&self) -> config::Builder {
-        let timeout = self.call.timeout;
-        let timeouts = TimeoutConfig::builder().operation_timeout(timeout).operation_attempt_timeout(timeout);
-        config::Config::builder().timeout_config(timeouts.build())
+        timeouts(self.call.timeout)
     }
 
     /// What messages call the place of the rule.

@@ -13,6 +13,7 @@ pub mod pause;
 pub mod reconciler;
 pub mod route;
 pub mod runtime;
+pub mod target_group_set;
 pub mod version_blocklist;
 
 pub use analysis_run::{AnalysisRunContext, AnalysisRunController};
@@ -22,4 +23,5 @@ pub use experiment::{ExperimentContext, ExperimentController};
 pub use pause::PauseController;
 pub use reconciler::{Changed, Next, ReconcileError, Reconciler};
 pub use route::{RouteContext, RouteController};
+pub use target_group_set::{TargetGroupSetContext, TargetGroupSetController};
 pub use version_blocklist::VersionBlocklistController;

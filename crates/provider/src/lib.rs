@@ -10,6 +10,7 @@ pub mod object;
 pub mod ports;
 pub mod router;
 pub mod store;
+pub mod target_group;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
@@ -22,3 +23,4 @@ pub use metric::{MetricError, MetricProvider, MetricRequest, Reading, SecretText
 pub use ports::{Clock, DecisionLog, Entropy, EventNote, EventSink, Leadership, NoDecisionLog, NotLeader};
 pub use router::{CallContext, Disposition, RouterError, RouterErrorKind, TrafficRouter};
 pub use store::{Cache, ChangeStream, Changed, Lookup, Malformed, Namespaces, Store, Stored};
+pub use target_group::{NamedGroup, TaggedGroup, TargetGroupInventory};

@@ -98,7 +98,7 @@ impl Stage {
             events: Arc::new(LogEvents),
             decisions: Arc::new(NoDecisionLog),
             analysis: Some(analysis(&store).await?),
-            inventory: None,
+            discovery: None,
             settings: Settings {
                 installation: installation.clone(),
                 drift_interval: SignedDuration::from_mins(5),

@@ -15,7 +15,8 @@ use crate::{
     admin::{AdminContent, AdminSockets, Readiness},
     analysis::{Analysis, AnalysisOptions},
     clock::{SystemClock, SystemEntropy},
-    controllers::{self, ControllerContext, Settings},
+    clusters::remote_clusters,
+    controllers::{self, ControllerContext, Discovery, Settings},
     decision_log::FileDecisionLog,
     leading::Contest,
     metered::BackendMetrics,
@@ -134,7 +135,11 @@ impl Okrad {
             events: platform.events.clone(),
             decisions,
             analysis: analysis(&args, &platform, &store, profiles).await?,
-            inventory: Some(routers.inventory(&args)),
+            discovery: Some(Discovery {
+                clusters: routers.inventory(&args),
+                remote: remote_clusters(args.aws_endpoint_url.clone(), Arc::new(clock)),
+                target_groups: routers.target_groups(),
+            }),
             settings: Settings::new(&args, installation),
         };
         let queues = Queues {

@@ -1,10 +1,10 @@
 //! One-shot runs: what okrad does, for one object, until nothing is due (`okra sync`).
 
-mod cluster_set;
 mod driver;
 mod lead;
 mod overlay;
 mod rehearsal;
+mod sets;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -26,15 +26,15 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use self::{
-    cluster_set::{ClusterSetOptions, sync_cluster_set},
-    lead::Held,
-};
 use self::{
     driver::{Driver, End},
     lead::Lead,
     overlay::Overlay,
     rehearsal::{LastDecision, Onlooker, Wish, writes_in_words},
+};
+pub use self::{
+    lead::Held,
+    sets::{SetKind, SetOptions, sync_set},
 };
 use crate::{
     admin::Readiness,
@@ -280,7 +280,7 @@ impl OneShot {
             events: self.platform.events.clone(),
             decisions: Arc::new(NoDecisionLog),
             analysis: None,
-            inventory: None,
+            discovery: None,
             settings,
         }
     }

@@ -8,4 +8,5 @@ mod errors;
 mod reads;
 mod shared;
 mod signer;
+mod target_groups;
 mod writes;

@@ -2,8 +2,8 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use okra_api::{
-    AWSApplicationLoadBalancerConfig, AWSTargetGroup, AnalysisRun, Cell, ClusterSet, Pause, Route, TargetGroup,
-    VersionBlocklist, condition::Condition,
+    AWSApplicationLoadBalancerConfig, AWSTargetGroup, AWSTargetGroupSet, AnalysisRun, Cell, ClusterSet, Pause, Route,
+    TargetGroup, VersionBlocklist, condition::Condition,
 };
 use okra_provider::{Key, Stored};
 use serde_json::Value;
@@ -41,6 +41,7 @@ pub async fn run(args: Args, context: &mut Context) -> Result<ExitStatus, Comman
         KindName::Analysisrun => describe::<AnalysisRun>(kind, &args.name, context).await,
         KindName::Cluster => cluster::describe(&args.name, context).await,
         KindName::Clusterset => describe::<ClusterSet>(kind, &args.name, context).await,
+        KindName::Awstargetgroupset => describe::<AWSTargetGroupSet>(kind, &args.name, context).await,
     }
 }
 

@@ -3,8 +3,8 @@
 use clap::ValueEnum;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use okra_api::{
-    AWSApplicationLoadBalancerConfig, AWSTargetGroup, AnalysisRun, Cell, ClusterSet, Pause, Route, TargetGroup,
-    VersionBlocklist,
+    AWSApplicationLoadBalancerConfig, AWSTargetGroup, AWSTargetGroupSet, AnalysisRun, Cell, ClusterSet, Pause, Route,
+    TargetGroup, VersionBlocklist,
 };
 use okra_core::cluster_set::shown_secret;
 use okra_provider::{Key, Stored};
@@ -18,7 +18,7 @@ use crate::{
     printer::{Output, to_value},
     render::{
         ListView, RouteRow, aws_place, cell_rows, cluster_rows, cluster_set_rows, pause_rows, place, render_cell,
-        render_run, route_rows, run_rows, target_group_rows, vbl_rows,
+        render_run, route_rows, run_rows, target_group_rows, target_group_set_rows, vbl_rows,
     },
     selector::Selector,
 };
@@ -74,6 +74,9 @@ pub enum KindName {
     /// Where clusters are discovered.
     #[value(aliases = ["clustersets", "cset"])]
     Clusterset,
+    /// Where target groups are discovered.
+    #[value(aliases = ["awstargetgroupsets", "atgs"])]
+    Awstargetgroupset,
 }
 
 impl KindName {
@@ -90,6 +93,7 @@ impl KindName {
             Self::Analysisrun => &RUN_KINDS,
             Self::Cluster => &cluster::CLUSTER_KINDS,
             Self::Clusterset => &["clusterset", "clustersets", "cset"],
+            Self::Awstargetgroupset => &["awstargetgroupset", "awstargetgroupsets", "atgs"],
         }
     }
 
@@ -106,6 +110,7 @@ impl KindName {
             Self::Analysisrun => "analysisrun.argoproj.io",
             Self::Cluster => "secret",
             Self::Clusterset => "clusterset.okra.mumo.co",
+            Self::Awstargetgroupset => "awstargetgroupset.okra.mumo.co",
         }
     }
 }
@@ -146,6 +151,9 @@ pub async fn run(args: Args, context: &mut Context) -> Result<ExitStatus, Comman
         KindName::Analysisrun => runs(&args, context).await,
         KindName::Cluster => clusters(&args, context).await,
         KindName::Clusterset => show(&args, context, |sets: &[ClusterSet], view| cluster_set_rows(sets, view)).await,
+        KindName::Awstargetgroupset => {
+            show(&args, context, |sets: &[AWSTargetGroupSet], view| target_group_set_rows(sets, view)).await
+        }
     }
 }
 

@@ -3,10 +3,10 @@
 use jiff::Timestamp;
 use k8s_openapi::{api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use okra_api::{
-    AWSApplicationLoadBalancerConfig, AWSTargetGroup, Cell, ClusterSet, Pause, PausePhase, Route, TargetGroup,
-    VersionBlocklist,
+    AWSApplicationLoadBalancerConfig, AWSTargetGroup, AWSTargetGroupSet, Cell, ClusterSet, Pause, PausePhase, Route,
+    TargetGroup, VersionBlocklist,
     cell_status::RolloutOutcome,
-    condition::{self, READY},
+    condition::{self, Condition, READY},
     names::{CLUSTER_SET_LABEL, DRAIN_ANNOTATION, VERSION_LABEL},
     route::RouteStatus,
 };
@@ -207,12 +207,30 @@ pub fn cluster_set_rows(sets: &[ClusterSet], view: ListView<'_>) -> Vec<String> 
     let head = ["CLUSTERS", "READY", "MESSAGE"].map(Column::left).to_vec();
     let row = |set: &ClusterSet| {
         let status = set.status.clone().unwrap_or_default();
-        let is_ready = condition::is_true(&status.conditions, READY);
-        let ready = if is_ready { Text::new("True", Paint::Good) } else { Text::new("False", Paint::Warn) };
-        let message = if view.wide { status.message.clone() } else { shortened(&status.message, 60) };
-        vec![Text::plain(status.clusters.to_string()), ready, Text::plain(message)]
+        let [ready, message] = how_it_stands(&status.conditions, &status.message, view);
+        vec![Text::plain(status.clusters.to_string()), ready, message]
     };
     view.table(head, sets.iter().map(|set| (&set.metadata, row(set))).collect())
+}
+
+/// AWSTargetGroupSets as lines of a table: `NAME CLUSTERS TARGETGROUPS READY MESSAGE AGE`.
+pub fn target_group_set_rows(sets: &[AWSTargetGroupSet], view: ListView<'_>) -> Vec<String> {
+    let head = ["CLUSTERS", "TARGETGROUPS", "READY", "MESSAGE"].map(Column::left).to_vec();
+    let row = |set: &AWSTargetGroupSet| {
+        let status = set.status.clone().unwrap_or_default();
+        let [ready, message] = how_it_stands(&status.conditions, &status.message, view);
+        let counts = [status.clusters, status.target_groups].map(|count| Text::plain(count.to_string()));
+        counts.into_iter().chain([ready, message]).collect()
+    };
+    view.table(head, sets.iter().map(|set| (&set.metadata, row(set))).collect())
+}
+
+/// Whether it is ready, and its message as far as there is room.
+fn how_it_stands(conditions: &[Condition], message: &str, view: ListView<'_>) -> [Text; 2] {
+    let is_ready = condition::is_true(conditions, READY);
+    let ready = if is_ready { Text::new("True", Paint::Good) } else { Text::new("False", Paint::Warn) };
+    let message = if view.wide { message.to_owned() } else { shortened(message, 60) };
+    [ready, Text::plain(message)]
 }
 
 /// The last rollouts of a Cell as lines of a table, the newest first; the one under way leads.

@@ -5,10 +5,9 @@ use std::{collections::BTreeMap, sync::Arc};
 use futures::future::{BoxFuture, FutureExt as _, join_all};
 use k8s_openapi::api::core::v1::Secret;
 use okra_api::{
-    cluster_set::{
-        AnswerState, ClusterGenerator, ClusterSelector, EksGenerator, ListGenerator, ListedCluster, ObjectGenerator,
-    },
+    cluster_set::{AnswerState, ClusterGenerator, EksGenerator, ListGenerator, ListedCluster, ObjectGenerator},
     names::{CLUSTER_ID_ANNOTATION, CLUSTER_SECRET_TYPE, SECRET_TYPE_LABEL},
+    selector::LabelSelector,
 };
 use okra_core::cluster_set::{
     Answer, CLUSTER_API_ID, ClusterAuth, ClusterQuery, ClusterState, ConfigMembers, FoundCluster, KUBECONFIG_ID,
@@ -182,12 +181,7 @@ impl ClusterSetController {
     }
 
     /// Objects of a kind in a namespace that a selector selects.
-    async fn select(
-        &self,
-        kind: &Kind,
-        namespace: &str,
-        selector: &ClusterSelector,
-    ) -> Result<Vec<Value>, BackendError> {
+    async fn select(&self, kind: &Kind, namespace: &str, selector: &LabelSelector) -> Result<Vec<Value>, BackendError> {
         let labels = Labels(selector.match_labels.clone());
         let mut objects = self.context.store.backend().list_labelled(kind, Some(namespace), &labels).await?;
         objects.retain(|object| selector.matches(&labels_of(object)));

@@ -21,6 +21,7 @@ use std::{collections::BTreeMap, fmt};
 use okra_api::cluster_set::AnswerState;
 use serde_json::{Map, Value};
 
+pub(crate) use self::secret::normalized;
 pub use self::{
     access::{ClusterAccess, Login, read_cluster_secret},
     check::check,

@@ -8,15 +8,20 @@ use std::{
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use okra_api::{
-    cluster_set::{AnswerState, ClusterNote, ClusterSetStatus, MissingCluster},
+    cluster_set::{AnswerState, ClusterNote, ClusterSetStatus, MissingCluster, RemovedCluster},
     names::{CLUSTER_ID_ANNOTATION, CLUSTER_SET_LABEL, CLUSTER_SET_UID_LABEL},
 };
+
+use crate::naming::short_hash;
 
 use super::{
     Answer, ClusterState, FoundCluster, ValidatedClusterSet,
     secret::{Wanted, annotation, data_text, label, normalized, wanted},
     status::{self, Tally},
 };
+
+/// So many clusters that are gone are kept in mind.
+const REMEMBERED: usize = 256;
 
 /// What a decision is made of.
 #[derive(Clone, Copy, Debug)]
@@ -211,7 +216,7 @@ impl<'a> Planner<'a> {
         if !self.names.contains(&wanted.name) {
             return Ok(wanted.name.clone());
         }
-        let longer = format!("{}-{:08x}", wanted.name, hash(&wanted.id));
+        let longer = format!("{}-{:08x}", wanted.name, short_hash(&wanted.id));
         if self.names.contains(&longer) {
             Err(format!("Secrets {} and {longer} are taken", wanted.name))
         } else {
@@ -246,14 +251,32 @@ impl<'a> Planner<'a> {
             };
             let due = since.checked_add(set.prune_after).unwrap_or(Timestamp::MAX);
             if is_complete && due <= self.now {
+                self.tally.removed.push(RemovedCluster { id: id.to_owned(), at: self.now });
                 self.actions.push(Action::Delete { secret: secret.clone() });
             } else {
                 self.tally.clusters += 1;
-                self.tally.missing.push(MissingCluster { secret: name, since });
+                self.tally.missing.push(MissingCluster { secret: name, id: id.to_owned(), since });
                 self.tally.due = self.tally.due.into_iter().chain(is_complete.then_some(due)).min();
             }
         }
         self.tally.is_complete = is_complete;
+        self.remember_removed(found);
+    }
+
+    /// Keeps in mind which clusters complete answers said are gone, as long as they have no Secret again. One whose
+    /// Secret went before that could be written is found among those that were missing.
+    fn remember_removed(&mut self, found: &BTreeSet<String>) {
+        let Observed { secrets, status, .. } = *self.observed;
+        let has_secret = |id: &str| secrets.iter().any(|secret| annotation(secret, CLUSTER_ID_ANNOTATION) == Some(id));
+        let mut all: Vec<RemovedCluster> = status.removed.clone();
+        let missing = status.missing.iter().filter(|_| self.tally.is_complete);
+        all.extend(missing.map(|missing| RemovedCluster { id: missing.id.clone(), at: self.now }));
+        all.retain(|removed| !removed.id.is_empty() && !found.contains(&removed.id) && !has_secret(&removed.id));
+        all.append(&mut self.tally.removed);
+        let mut known = BTreeSet::new();
+        all.retain(|removed| known.insert(removed.id.clone()));
+        all.drain(..all.len().saturating_sub(REMEMBERED));
+        self.tally.removed = all;
     }
 
     fn finish(self) -> Plan {
@@ -266,9 +289,4 @@ impl<'a> Planner<'a> {
 
 fn name_of(secret: &Secret) -> String {
     secret.metadata.name.clone().unwrap_or_default()
-}
-
-/// FNV-1a: a short part of a name, the same on every machine.
-fn hash(text: &str) -> u32 {
-    text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }

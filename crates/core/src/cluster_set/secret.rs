@@ -1,6 +1,6 @@
 //! Argo CD's cluster Secret: what it should hold, and what one that is there holds.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use k8s_openapi::{
     ByteString,
@@ -12,18 +12,28 @@ use okra_api::{
     cluster_set::{ClusterSecretTemplate, SecretDeletionPolicy, ServerForm},
     names::{
         CLUSTER_CA_ANNOTATION, CLUSTER_ENDPOINT_ANNOTATION, CLUSTER_ID_ANNOTATION, CLUSTER_SECRET_TYPE,
-        CLUSTER_SET_LABEL, CLUSTER_SET_UID_LABEL, SECRET_TYPE_LABEL, TEMPLATE_KEYS_ANNOTATION,
+        CLUSTER_SET_LABEL, CLUSTER_SET_UID_LABEL, SECRET_TYPE_LABEL, TEMPLATE_KEYS_ANNOTATION, VERSION_LABEL,
     },
 };
 use serde_json::{Map, Value, json};
+
+use crate::{
+    naming::{check_label, object_name},
+    ours,
+};
 
 use super::{ClusterAuth, ClusterState, ConfigMembers, FoundCluster, ValidatedClusterSet, template};
 
 type Texts = BTreeMap<String, String>;
 
 /// Annotations that okra itself writes.
-const OWN_ANNOTATIONS: [&str; 4] =
-    [CLUSTER_ID_ANNOTATION, TEMPLATE_KEYS_ANNOTATION, CLUSTER_ENDPOINT_ANNOTATION, CLUSTER_CA_ANNOTATION];
+const OWN_ANNOTATIONS: [&str; 5] = [
+    CLUSTER_ID_ANNOTATION,
+    TEMPLATE_KEYS_ANNOTATION,
+    CLUSTER_ENDPOINT_ANNOTATION,
+    CLUSTER_CA_ANNOTATION,
+    VERSION_LABEL,
+];
 
 /// What a cluster's Secret should hold.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,7 +62,7 @@ pub(super) fn annotation<'a>(secret: &'a Secret, key: &str) -> Option<&'a str> {
 }
 
 /// A server's address as two writings of it compare.
-pub(super) fn normalized(server: &str) -> String {
+pub(crate) fn normalized(server: &str) -> String {
     let server = server.trim().trim_end_matches('/').to_ascii_lowercase();
     server.strip_suffix(":443").map(str::to_owned).unwrap_or(server)
 }
@@ -98,12 +108,12 @@ pub(super) fn wanted(
         check_label(key, value)?;
     }
     let mut annotations = render_all(&form.metadata.annotations, render)?;
-    let keys: BTreeSet<&str> = labels.keys().chain(annotations.keys()).map(String::as_str).collect();
-    let keys = keys.into_iter().collect::<Vec<_>>().join(",");
-    if !keys.is_empty() {
-        annotations.insert(TEMPLATE_KEYS_ANNOTATION.to_owned(), keys);
-    }
+    ours::note_keys(&labels, &mut annotations);
     annotations.insert(CLUSTER_ID_ANNOTATION.to_owned(), cluster.id.clone());
+    // An AWSTargetGroupSet takes it where neither binding, nor target group, nor this Secret's labels have a version.
+    if let Some(version) = cluster.tags.get(VERSION_LABEL) {
+        annotations.entry(VERSION_LABEL.to_owned()).or_insert_with(|| version.clone());
+    }
     let mut labels = labels;
     for (key, value) in
         [(SECRET_TYPE_LABEL, CLUSTER_SECRET_TYPE), (CLUSTER_SET_LABEL, &*set.name), (CLUSTER_SET_UID_LABEL, &*set.uid)]
@@ -188,21 +198,12 @@ impl Wanted {
     /// The Secret brought up to date; `None` when it is. What others wrote to it stays.
     pub(super) fn update(&self, set: &ValidatedClusterSet, present: &Secret) -> Option<Secret> {
         let mut next = present.clone();
-        let formerly: BTreeSet<&str> =
-            annotation(present, TEMPLATE_KEYS_ANNOTATION).unwrap_or_default().split(',').collect();
-        let mut labels = present.metadata.labels.clone().unwrap_or_default();
-        labels.retain(|key, _| !formerly.contains(key.as_str()));
-        labels.extend(self.labels.clone());
-        let mut annotations = present.metadata.annotations.clone().unwrap_or_default();
-        annotations.retain(|key, _| !formerly.contains(key.as_str()) && !OWN_ANNOTATIONS.contains(&key.as_str()));
-        annotations.extend(self.annotations.clone());
+        ours::replace(&mut next.metadata, &self.labels, &self.annotations, &OWN_ANNOTATIONS);
         let mut data = present.data.clone().unwrap_or_default();
         for key in ["project", "namespaces", "clusterResources", "config"] {
             data.remove(key);
         }
         data.extend(self.data.clone());
-        next.metadata.labels = Some(labels);
-        next.metadata.annotations = Some(annotations);
         next.metadata.owner_references = owners(set, present.metadata.owner_references.clone().unwrap_or_default());
         next.data = Some(data);
         (next != *present).then_some(next)
@@ -210,19 +211,8 @@ impl Wanted {
 }
 
 /// The owners of a Secret: the set is one when Kubernetes is to remove the Secret with it.
-fn owners(set: &ValidatedClusterSet, mut owners: Vec<OwnerReference>) -> Option<Vec<OwnerReference>> {
-    let kind = <ClusterSet as kube_core::Resource>::kind(&());
-    owners.retain(|owner| owner.kind != kind || owner.name != set.name);
-    if set.deletion_policy == SecretDeletionPolicy::Delete {
-        owners.push(OwnerReference {
-            api_version: <ClusterSet as kube_core::Resource>::api_version(&()).into_owned(),
-            kind: kind.into_owned(),
-            name: set.name.clone(),
-            uid: set.uid.clone(),
-            ..OwnerReference::default()
-        });
-    }
-    (!owners.is_empty()).then_some(owners)
+fn owners(set: &ValidatedClusterSet, owners: Vec<OwnerReference>) -> Option<Vec<OwnerReference>> {
+    ours::owners::<ClusterSet>(owners, &set.name, &set.uid, set.deletion_policy == SecretDeletionPolicy::Delete)
 }
 
 /// The Secret of one cluster, as a command writes it by hand: no set owns it.
@@ -249,19 +239,4 @@ pub fn render_secret(namespace: &str, cluster: &FoundCluster, labels: &Texts) ->
     labels.insert(SECRET_TYPE_LABEL.to_owned(), CLUSTER_SECRET_TYPE.to_owned());
     secret.metadata.labels = Some(labels);
     Ok(secret)
-}
-
-fn check_label(key: &str, value: &str) -> Result<(), String> {
-    let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    let ends = |c: Option<char>| c.is_none_or(|c| c.is_ascii_alphanumeric());
-    let is_legal =
-        value.len() <= 63 && value.chars().all(inner) && ends(value.chars().next()) && ends(value.chars().next_back());
-    if is_legal { Ok(()) } else { Err(format!("its label {key} would be \"{value}\", which is no value of a label")) }
-}
-
-/// A legal name of an object: EKS names may have capitals and underscores.
-fn object_name(name: &str) -> String {
-    let legal = |c: char| if c.is_ascii_alphanumeric() || c == '.' { c.to_ascii_lowercase() } else { '-' };
-    let name: String = name.chars().map(legal).take(240).collect();
-    name.trim_matches(['-', '.']).to_owned()
 }

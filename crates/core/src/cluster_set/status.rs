@@ -2,17 +2,15 @@
 
 use jiff::Timestamp;
 use okra_api::{
-    cluster_set::{AnswerState, ClusterNote, ClusterSetStatus, GeneratorStatus, MissingCluster},
+    cluster_set::{AnswerState, ClusterNote, ClusterSetStatus, GeneratorStatus, MissingCluster, RemovedCluster},
     condition::{self, DISCOVERED, NewCondition, READY, VALID, reason},
 };
 
 use super::{Observed, ValidatedClusterSet};
-use crate::field::FieldError;
+use crate::{field::FieldError, naming::shortened};
 
 /// So many clusters are named; the rest is counted.
 const NAMED: usize = 64;
-/// The longest message of one cluster or generator.
-const LONGEST: usize = 500;
 
 /// What a plan counted.
 #[derive(Debug, Default)]
@@ -21,6 +19,7 @@ pub(super) struct Tally {
     pub(super) waiting: Vec<ClusterNote>,
     pub(super) refused: Vec<ClusterNote>,
     pub(super) missing: Vec<MissingCluster>,
+    pub(super) removed: Vec<RemovedCluster>,
     /// When the next Secret is removed.
     pub(super) due: Option<Timestamp>,
     pub(super) is_complete: bool,
@@ -41,6 +40,7 @@ pub(super) fn status(observed: &Observed<'_>, tally: Tally, acts: bool, now: Tim
         waiting: named(&tally.waiting),
         refused: named(&tally.refused),
         missing: tally.missing,
+        removed: tally.removed,
         last_complete_at: observed.status.last_complete_at,
         conditions: observed.status.conditions.clone(),
     };
@@ -165,12 +165,4 @@ fn counted(count: usize, one: &str, more: &str) -> String {
 fn named(notes: &[ClusterNote]) -> Vec<ClusterNote> {
     let notes = notes.iter().take(NAMED);
     notes.map(|note| ClusterNote { name: note.name.clone(), message: shortened(&note.message) }).collect()
-}
-
-fn shortened(text: &str) -> String {
-    if text.chars().count() <= LONGEST {
-        text.to_owned()
-    } else {
-        text.chars().take(LONGEST).chain("...".chars()).collect()
-    }
 }

@@ -1,19 +1,12 @@
 //! Placeholders of a cluster Secret's template: `{{.awseks.cluster.tags.Service}}`.
 
+use crate::placeholder;
+
 use super::{ClusterAuth, ClusterState, FoundCluster};
 
 /// The text with every placeholder replaced; which one cannot be, and why.
 pub(super) fn render(text: &str, cluster: &FoundCluster) -> Result<String, String> {
-    let (mut rendered, mut rest) = (String::new(), text);
-    while let Some((before, after)) = rest.split_once("{{") {
-        let (placeholder, after) =
-            after.split_once("}}").ok_or_else(|| format!("\"{text}\" has a placeholder that does not end"))?;
-        rendered.push_str(before);
-        rendered.push_str(&value(placeholder.trim(), cluster)?);
-        rest = after;
-    }
-    rendered.push_str(rest);
-    Ok(rendered)
+    placeholder::fill(text, |placeholder| value(placeholder, cluster))
 }
 
 /// Every placeholder of a text that no cluster could fill in, or a fault of its form.

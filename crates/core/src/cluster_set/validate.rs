@@ -3,8 +3,9 @@
 use jiff::SignedDuration;
 use okra_api::{
     ClusterSet, GoDuration,
-    cluster_set::{ClusterGenerator, ClusterSecretTemplate, ClusterSelector, SecretDeletionPolicy},
+    cluster_set::{ClusterGenerator, ClusterSecretTemplate, SecretDeletionPolicy},
     names::{CLUSTER_SET_LABEL, CLUSTER_SET_UID_LABEL},
+    selector::LabelSelector,
 };
 
 use super::template;
@@ -94,7 +95,7 @@ fn check_generator(at: &str, generator: &ClusterGenerator, errors: &mut Vec<Fiel
         let field = format!("{at}.awseks.selector.matchTags");
         errors.push(FieldError::new(field, "is empty, and would select every cluster of the account: name a tag"));
     }
-    let mut check_selector = |name: &str, selector: &ClusterSelector| {
+    let mut check_selector = |name: &str, selector: &LabelSelector| {
         if selector.match_labels.is_empty() && selector.match_expressions.is_empty() {
             let field = format!("{at}.{name}.selector");
             errors.push(FieldError::new(field, "is empty, and would select everything: name a label"));

@@ -9,6 +9,7 @@ use std::{
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Secret;
 use okra_api::cluster_set::AnswerState;
+use okra_core::target_group_set::Facts;
 use parking_lot::Mutex;
 
 use crate::{
@@ -18,6 +19,7 @@ use crate::{
         RemoteError,
     },
     store::{Namespaces, Store},
+    target_group::{Answers, NamedGroup, TaggedGroup, TargetGroupInventory},
 };
 
 /// A [`ClusterInventory`] that answers what it was told to, by region.
@@ -57,6 +59,45 @@ impl ClusterInventory for FakeInventory {
         let answers = self.answers.lock();
         let mut found = answers.get(&region.map(str::to_owned)).into_iter().flat_map(|answer| &answer.clusters);
         found.find(|cluster| cluster.name == name).cloned().ok_or_else(|| format!("no cluster {name}"))
+    }
+}
+
+/// A [`TargetGroupInventory`] that answers what it was told to, and else that there is nothing.
+#[derive(Debug, Default)]
+pub struct FakeTargetGroups {
+    facts: Mutex<Facts>,
+    asked: Mutex<usize>,
+}
+
+impl FakeTargetGroups {
+    /// What it answers about a name from now on.
+    pub fn arn(&self, group: NamedGroup, answer: Result<Option<String>, String>) {
+        self.facts.lock().arns.insert(group, answer);
+    }
+
+    /// What it answers about tags from now on.
+    pub fn version(&self, group: TaggedGroup, answer: Result<Option<String>, String>) {
+        self.facts.lock().versions.insert(group, answer);
+    }
+
+    /// About how many target groups it was asked so far.
+    pub fn asked(&self) -> usize {
+        *self.asked.lock()
+    }
+}
+
+#[async_trait]
+impl TargetGroupInventory for FakeTargetGroups {
+    async fn arns(&self, groups: &BTreeSet<NamedGroup>, _: Duration) -> Answers<NamedGroup> {
+        *self.asked.lock() += groups.len();
+        let facts = self.facts.lock();
+        groups.iter().map(|group| (group.clone(), facts.arns.get(group).cloned().unwrap_or(Ok(None)))).collect()
+    }
+
+    async fn versions(&self, groups: &BTreeSet<TaggedGroup>, _: Duration) -> Answers<TaggedGroup> {
+        *self.asked.lock() += groups.len();
+        let facts = self.facts.lock();
+        groups.iter().map(|group| (group.clone(), facts.versions.get(group).cloned().unwrap_or(Ok(None)))).collect()
     }
 }
 

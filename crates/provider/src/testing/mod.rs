@@ -7,7 +7,7 @@ mod memory;
 mod router;
 
 pub use self::{
-    cluster::{FakeInventory, FakeRemoteClusters},
+    cluster::{FakeInventory, FakeRemoteClusters, FakeTargetGroups},
     fakes::{AlwaysLeader, FixedClock, RecordingEvents, SeededEntropy},
     faults::{Call, CallVerb, Fault},
     memory::MemoryBackend,

@@ -152,6 +152,40 @@ fn only_complete_answers_for_long_enough_remove_a_secret() {
 }
 
 #[test]
+fn who_is_found_gone_is_kept_in_mind_until_it_is_back() {
+    let removed = |world: &World| -> Vec<String> {
+        let removed = world.status.removed.iter();
+        removed.map(|removed| removed.id.rsplit('/').next().unwrap_or_default().to_owned()).collect()
+    };
+    let mut world = World::new(&set(json!({"pruneAfter": "60s"})));
+    world.step(&complete(vec![eks("a"), eks("b")]), at(0));
+    world.step(&complete(vec![eks("b")]), at(30));
+    assert_eq!(removed(&world), [""; 0], "not while its Secret is there");
+    let before = (world.status.clone(), world.secrets.clone());
+    world.step(&complete(vec![eks("b")]), at(90));
+    assert_eq!((world.names(), removed(&world)), (vec!["b".to_owned()], vec!["a".to_owned()]));
+    world.step(&complete(vec![eks("b")]), at(120));
+    assert_eq!(removed(&world), ["a"]);
+    // A crash between the removal and the status: that it was missing is enough.
+    let after = (std::mem::replace(&mut world.status, before.0), world.secrets.clone());
+    world.step(&complete(vec![eks("b")]), at(121));
+    assert_eq!(removed(&world), ["a"]);
+    // An incomplete answer says nothing of who went.
+    world.status = ClusterSetStatus { removed: Vec::new(), ..world.status.clone() };
+    world.status.missing =
+        vec![okra_api::cluster_set::MissingCluster { secret: "a".into(), id: eks("a").id, since: at(0) }];
+    world.step(&[Answer::incomplete("awseks", AnswerState::Partial, "no")], at(122));
+    assert_eq!(removed(&world), [""; 0]);
+    (world.status, world.secrets) = after;
+    world.step(&complete(vec![eks("a"), eks("b")]), at(150));
+    assert_eq!(removed(&world), [""; 0], "it is back");
+    // A Secret that a person removes is made again, and nobody is said to be gone.
+    world.secrets.clear();
+    world.step(&complete(vec![eks("a"), eks("b")]), at(160));
+    assert_eq!((world.names().len(), removed(&world).len()), (2, 0));
+}
+
+#[test]
 fn one_incomplete_generator_keeps_everything() {
     let two = json!([
         {"awseks": {"selector": {"matchTags": {"Service": "demo"}}, "region": "us-east-1"}},
