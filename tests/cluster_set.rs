@@ -3,19 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aws_sdk_eks::{
-    config::{BehaviorVersion, Credentials, Region},
-    types::VpcConfigRequest,
-};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ListParams, ObjectList};
 use okra_api::{ClusterSet, condition};
-use okra_testkit::scene::Scene;
+use okra_testkit::{scene::Scene, workload::Eks};
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
 
 const OKRAD: &str = env!("CARGO_BIN_EXE_okrad");
-const REGION: &str = "us-east-1";
 
 /// The ClusterSet of the first README, looking more often.
 const MANIFEST: &str = "
@@ -37,21 +32,8 @@ spec:
         service: demo
 ";
 
-/// EKS as a person with the rights to it sees it: of the account that okrad's calls go to.
-fn eks(scene: &Scene) -> aws_sdk_eks::Client {
-    let env = scene.front.env(&scene.namespace);
-    let config = aws_sdk_eks::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new(env.get("AWS_REGION").cloned().unwrap_or_else(|| REGION.to_owned())))
-        .endpoint_url(&env["AWS_ENDPOINT_URL"])
-        .credentials_provider(Credentials::new(&env["AWS_ACCESS_KEY_ID"], "not-a-secret", None, None, "test"));
-    aws_sdk_eks::Client::from_conf(config.build())
-}
-
-async fn create(eks: &aws_sdk_eks::Client, name: &str, service: &str) {
-    let vpc = VpcConfigRequest::builder().subnet_ids("subnet-1").build();
-    let made = eks.create_cluster().name(name).role_arn("arn:aws:iam::123456789012:role/eks").resources_vpc_config(vpc);
-    made.tags("Service", service).send().await.unwrap();
+async fn create(eks: &Eks, name: &str, service: &str) {
+    eks.create(name, &[("Service", service)]).await;
 }
 
 async fn secrets(scene: &Scene) -> BTreeMap<String, Secret> {
@@ -76,7 +58,7 @@ async fn until_clusters(scene: &Scene, wanted: &[&str]) {
 #[tokio::test]
 async fn tagged_clusters_get_secrets_and_lose_them_only_when_they_are_gone() {
     let mut scene = Scene::new(OKRAD, "cluster-set").await;
-    let eks = eks(&scene);
+    let eks = Eks::new(&scene.front, &scene.namespace);
     create(&eks, "cdk1", "demo").await;
     create(&eks, "other", "else").await;
     scene.start_okrad();
@@ -96,7 +78,7 @@ async fn tagged_clusters_get_secrets_and_lose_them_only_when_they_are_gone() {
     // A person removes one by hand: it is made again, while its cluster is there.
     scene.api::<Secret>().delete("cdk1", &kube::api::DeleteParams::default()).await.unwrap();
     scene.until_object::<Secret>("cdk1", "it is back", |secret| secret.metadata.deletion_timestamp.is_none()).await;
-    eks.delete_cluster().name("cdk2").send().await.unwrap();
+    eks.delete("cdk2").await;
     scene.until_gone::<Secret>("cdk2").await;
     until_clusters(&scene, &["cdk1"]).await;
     // A restart finds everything as it is.

@@ -15,6 +15,7 @@ pub mod process;
 pub mod prometheus;
 pub mod scene;
 pub mod stub;
+pub mod workload;
 
 pub use apiserver::{ApiServer, AuditEvent, shared_api_server};
 pub use metric_server::MetricServer;

@@ -228,6 +228,11 @@ impl Scene {
         self.arns.insert(name.to_owned(), arn);
     }
 
+    /// What version a target group has whose object is not made by the scene.
+    pub fn expect_version(&mut self, name: &str, version: &str) {
+        self.versions.insert(self.arns[name].clone(), version.to_owned());
+    }
+
     /// Creates the object of a target group.
     pub async fn register(&mut self, name: &str, version: &str) {
         let mut object = AWSTargetGroup::new(name, AWSTargetGroupSpec { arn: self.arns[name].clone() });

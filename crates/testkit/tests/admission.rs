@@ -199,6 +199,36 @@ async fn printer_columns_show_what_the_status_says() {
 }
 
 #[tokio::test]
+async fn bad_target_group_sets_are_refused_with_the_field_and_the_remedy() {
+    let (server, namespace) = server().await;
+    let set = |generators: Value| {
+        json!({
+            "apiVersion": "okra.mumo.co/v1alpha1", "kind": "AWSTargetGroupSet",
+            "metadata": {"name": "cell1", "namespace": namespace}, "spec": {"generators": generators},
+        })
+    };
+    let labels = json!({"matchLabels": {"role": "web"}});
+    let eks = json!({"clusterSelector": labels, "bindingSelector": labels});
+    let api = api_of(server, &namespace, &set(json!([{"awseks": eks}])));
+    create(&api, &set(json!([{"awseks": eks}])), true).await.unwrap();
+    let mut role = eks.clone();
+    role["roleARN"] = json!("arn:aws:iam::1:role/x");
+    for (generators, words) in [
+        (json!([]), "spec.generators"),
+        (json!([{}]), "awseks"),
+        (json!([{"awseks": {"clusterSelector": labels}}]), "bindingSelector"),
+        (
+            json!([{"awseks": {"clusterSelector": {}, "bindingSelector": labels}}]),
+            "set matchLabels or matchExpressions",
+        ),
+        (json!([{"awseks": role}]), "roleARN"),
+    ] {
+        let error = create(&api, &set(generators.clone()), true).await.unwrap_err().to_string();
+        assert!(error.contains(words), "{generators}: {error}");
+    }
+}
+
+#[tokio::test]
 async fn bad_cluster_sets_are_refused_with_the_field_and_the_remedy() {
     let (server, namespace) = server().await;
     let set = |spec: Value| {

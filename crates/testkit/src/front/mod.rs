@@ -115,6 +115,7 @@ struct Shared {
     plan: Mutex<Arc<AwsPlan>>,
     hook: Mutex<Option<Hook>>,
     accounts: Mutex<Accounts>,
+    eks: Mutex<eks::Clusters>,
     http: reqwest::Client,
     moto: String,
     /// Held during a call of moto, which answers 500 when two of one account change its tables at once.
@@ -249,6 +250,7 @@ impl Front {
             hook: Mutex::default(),
             accounts: Mutex::new(Accounts::new(&account)),
             http,
+            eks: Mutex::default(),
             moto: moto.trim_end_matches('/').to_owned(),
             turn: tokio::sync::Mutex::default(),
             account,
@@ -274,6 +276,11 @@ impl Front {
     /// key id and so its name in the record.
     pub fn env(&self, caller: &str) -> BTreeMap<String, String> {
         environment(&self.endpoint(), caller)
+    }
+
+    /// What EKS tells of a cluster of this name from now on: its endpoint, and its certificates, PEM in base64.
+    pub fn eks_cluster(&self, name: &str, endpoint: &str, ca_data: &str) {
+        self.shared.eks.lock().insert(name.to_owned(), (endpoint.to_owned(), ca_data.to_owned()));
     }
 
     /// An ELBv2 client of the official SDK that talks to this front as `caller`, without retries.

@@ -311,7 +311,7 @@ async fn other(shared: &Arc<Shared>, call: &Call, fault: Option<&AwsFault>) -> A
     match result {
         Ok(mut response) => {
             if call.info.service == "eks" {
-                response.body = eks::corrected(&call.info.operation, response.body);
+                response.body = eks::corrected(&shared.eks.lock(), &call.info.operation, response.body);
             }
             if let Ok((_, node)) = Node::from_xml(&String::from_utf8_lossy(&response.body)) {
                 shared.accounts.lock().learn(&call.info, &call.params, &node);

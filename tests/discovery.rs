@@ -1,0 +1,194 @@
+//! From tag to traffic, end to end: EKS clusters with real API servers appear, and the Cell swaps to them by itself.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests are not seen as tests")]
+
+use okra_api::{AWSTargetGroup, AWSTargetGroupSet, ClusterSet, condition};
+use okra_testkit::{
+    scene::{Scene, V1, V2, WITHIN, weights},
+    workload::{Eks, WorkloadCluster},
+};
+use pretty_assertions::assert_eq;
+
+const OKRAD: &str = env!("CARGO_BIN_EXE_okrad");
+/// The seed README's steps, without the analysis.
+const STEPS: &str = "[{setWeight: 20}, {pause: {duration: 1s}}, {setWeight: 40}]";
+
+/// The ClusterSet of the first README, looking more often.
+const CLUSTER_SET: &str = "
+apiVersion: okra.mumo.co/v1alpha1
+kind: ClusterSet
+metadata:
+  name: cell1
+spec:
+  interval: 5s
+  pruneAfter: 1s
+  generators:
+  - awseks:
+      selector:
+        matchTags:
+          Service: demo
+  template:
+    metadata:
+      labels:
+        service: demo
+";
+
+/// The AWSTargetGroupSet of the first README.
+const TARGET_GROUP_SET: &str = "
+apiVersion: okra.mumo.co/v1alpha1
+kind: AWSTargetGroupSet
+metadata:
+  name: cell1
+spec:
+  generators:
+  - awseks:
+      bindingSelector:
+        matchLabels:
+          role: web
+      clusterSelector:
+        matchLabels:
+          service: demo
+  template:
+    metadata: {}
+";
+
+/// A scene with four clusters that exist but that EKS does not know yet: two for each version.
+struct Fleet {
+    scene: Scene,
+    eks: Eks,
+    clusters: Vec<WorkloadCluster>,
+}
+
+impl Fleet {
+    async fn new(name: &str, size: usize) -> Self {
+        let mut scene = Scene::new(OKRAD, name).await;
+        let eks = Eks::new(&scene.front, &scene.namespace);
+        let starts = (1..=size).map(|number| {
+            let caller = scene.namespace.clone();
+            async move { WorkloadCluster::start(&format!("cdk{number}"), &caller).await }
+        });
+        let clusters = futures::future::join_all(starts).await;
+        for cluster in &clusters {
+            let version = if cluster.name.ends_with(['1', '2']) { V1 } else { V2 };
+            scene.target_group(&cluster.name, version).await;
+            scene.expect_version(&cluster.name, version);
+        }
+        scene.start_okrad();
+        scene.apply(CLUSTER_SET).await.unwrap();
+        scene.apply(TARGET_GROUP_SET).await.unwrap();
+        Self { scene, eks, clusters }
+    }
+
+    /// EKS shows a cluster, and its Service is bound to its target group.
+    async fn appear(&self, number: usize, version: &str) {
+        let cluster = &self.clusters[number - 1];
+        cluster.create(&self.scene.front, &self.eks, &[("Service", "demo")]).await;
+        self.bind(number, version).await;
+    }
+
+    async fn bind(&self, number: usize, version: &str) {
+        let cluster = &self.clusters[number - 1];
+        let labels = [("role", "web"), ("okra.mumo.co/version", version)];
+        cluster.bind("web1", &self.scene.arns[&cluster.name], &labels).await;
+    }
+
+    /// Waits until so many target groups are registered and every cluster answers.
+    async fn until_registered(&self, count: i32) {
+        let what = format!("{count} target groups are registered");
+        self.scene
+            .until_object::<AWSTargetGroupSet>("cell1", &what, |set| {
+                let status = set.status.clone().unwrap_or_default();
+                status.target_groups == count && condition::is_true(&status.conditions, "Ready")
+            })
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn tagged_clusters_with_bindings_are_swapped_to_by_themselves_under_load() {
+    let mut fleet = Fleet::new("discovery", 4).await;
+    fleet.scene.apply(&fleet.scene.cell_manifest("cell1", 2, STEPS)).await.unwrap();
+    fleet.appear(1, V1).await;
+    fleet.appear(2, V1).await;
+    fleet.scene.until_stable("cell1", V1).await;
+    fleet.scene.until_weights(&[("cdk1", 50), ("cdk2", 50)]).await;
+    // Two clusters have the same binding: the first to come has the README's name.
+    let groups = fleet.scene.api::<AWSTargetGroup>().list(&kube::api::ListParams::default()).await.unwrap();
+    let names: Vec<String> = groups.into_iter().filter_map(|group| group.metadata.name).collect();
+    assert!(names.contains(&"default-web1".to_owned()) && names.len() == 2, "{names:?}");
+
+    fleet.scene.path.settled(WITHIN).await.unwrap();
+    let load = fleet.scene.load();
+    fleet.appear(3, V2).await;
+    fleet.appear(4, V2).await;
+    fleet.scene.until_stable("cell1", V2).await;
+    fleet.scene.until_weights(&[("cdk1", 0), ("cdk2", 0), ("cdk3", 50), ("cdk4", 50)]).await;
+    fleet.scene.path.settled(WITHIN).await.unwrap();
+    assert_eq!(fleet.scene.shares(&["cdk3", "cdk4"]), [0.0, 20.0, 40.0, 100.0]);
+
+    fleet.scene.rest().await;
+    fleet.scene.judge("cell1", &[20, 40]);
+
+    // The old clusters are deleted: their Secrets go, then what they had, and nobody notices.
+    for number in [1, 2] {
+        fleet.eks.delete(&format!("cdk{number}")).await;
+    }
+    fleet.until_registered(2).await;
+    fleet
+        .scene
+        .until_object::<ClusterSet>("cell1", "two clusters are left", |set| {
+            set.status.as_ref().is_some_and(|status| status.clusters == 2 && status.removed.len() == 2)
+        })
+        .await;
+    let summary = load.stop().await;
+    assert_eq!((summary.failed, summary.first_failure), (0, None));
+    assert!(summary.sent > 300, "{}", summary.sent);
+    assert_eq!(fleet.scene.weights().get("cdk3"), weights(&[("cdk3", 50)]).get("cdk3"));
+    for cluster in &fleet.clusters {
+        let (let_in, refused) = cluster.logins();
+        assert!(let_in > 0, "{}", cluster.name);
+        assert_eq!(refused, [""; 0], "{}", cluster.name);
+    }
+    assert_eq!(fleet.scene.stop_okrad().await, 0);
+}
+
+#[tokio::test]
+async fn a_dead_cluster_delays_no_other_and_rotated_credentials_are_followed() {
+    let mut fleet = Fleet::new("discovery-dead", 2).await;
+    fleet.appear(1, V1).await;
+    fleet.appear(2, V1).await;
+    fleet.until_registered(2).await;
+    let before = names(&fleet.scene).await;
+    // One hangs: the other's bindings are seen at once.
+    fleet.clusters[0].server.signal_api("STOP");
+    let labels = [("role", "web"), ("okra.mumo.co/version", V2)];
+    fleet.clusters[1].bind("web2", &fleet.scene.arns["cdk1"].replace("cdk1", "other"), &labels).await;
+    fleet.until_registered(3).await;
+    fleet.clusters[0].server.signal_api("CONT");
+    // It dies: that is told, and what it had stays.
+    fleet.clusters[0].server.stop_api().await;
+    fleet
+        .scene
+        .until_object::<AWSTargetGroupSet>("cell1", "the dead cluster is told of", |set| {
+            let status = set.status.clone().unwrap_or_default();
+            status.target_groups == 3 && status.unreachable.iter().any(|note| note.name == "cdk1")
+        })
+        .await;
+    let after = names(&fleet.scene).await;
+    assert!(before.iter().all(|name| after.contains(name)), "{before:?} {after:?}");
+    fleet.clusters[0].server.start_api().await;
+    fleet.until_registered(3).await;
+    // Tokens that were good are good no more: a new one is made.
+    fleet.clusters[1].revoke_tokens();
+    fleet.clusters[1].server.stop_api().await;
+    fleet.clusters[1].server.start_api().await;
+    fleet.clusters[1].unbind("web2").await;
+    fleet.until_registered(2).await;
+    let (_, refused) = fleet.clusters[1].logins();
+    assert!(refused.iter().any(|why| why.contains("revoked")), "{refused:?}");
+    assert_eq!(fleet.scene.stop_okrad().await, 0);
+}
+
+async fn names(scene: &Scene) -> Vec<String> {
+    let groups = scene.api::<AWSTargetGroup>().list(&kube::api::ListParams::default()).await.unwrap();
+    groups.into_iter().filter_map(|group| group.metadata.name).collect()
+}
