@@ -188,6 +188,31 @@ async fn a_dead_cluster_delays_no_other_and_rotated_credentials_are_followed() {
     assert_eq!(fleet.scene.stop_okrad().await, 0);
 }
 
+#[tokio::test]
+async fn a_version_waits_until_argo_cd_has_deployed_to_its_cluster() {
+    let mut fleet = Fleet::new("discovery-argo", 1).await;
+    fleet.scene.server.apply_crds(okra_testkit::scene::repository().join("testing/crd")).await;
+    let cell = format!("{}  readiness: {{applicationSets: [web]}}\n", fleet.scene.cell_manifest("cell1", 1, "[]"));
+    fleet.scene.apply(&cell).await.unwrap();
+    fleet.appear(1, V1).await;
+    fleet.scene.until_says("cell1", "cluster cdk1: ApplicationSet web has no Application there yet").await;
+    let application = |health: &str| {
+        format!(
+            "apiVersion: argoproj.io/v1alpha1\nkind: Application\nmetadata:\n  name: web-cdk1\n  ownerReferences:\n  - \
+             {{apiVersion: argoproj.io/v1alpha1, kind: ApplicationSet, name: web, uid: none}}\nspec:\n  destination: \
+             {{name: cdk1}}\nstatus:\n  sync: {{status: Synced}}\n  health: {{status: {health}}}\n  reconciledAt: \
+             \"{}\"\n",
+            jiff::Timestamp::now()
+        )
+    };
+    fleet.scene.apply(&application("Progressing")).await.unwrap();
+    fleet.scene.until_says("cell1", "cluster cdk1: Application web-cdk1 is Progressing").await;
+    assert_eq!(fleet.scene.try_rule(), None, "nothing serves before");
+    fleet.scene.apply(&application("Healthy")).await.unwrap();
+    fleet.scene.until_stable("cell1", V1).await;
+    assert_eq!(fleet.scene.stop_okrad().await, 0);
+}
+
 async fn names(scene: &Scene) -> Vec<String> {
     let groups = scene.api::<AWSTargetGroup>().list(&kube::api::ListParams::default()).await.unwrap();
     groups.into_iter().filter_map(|group| group.metadata.name).collect()

@@ -55,6 +55,10 @@ pub struct CellSpec {
     /// targets that a serving group had when the rollout began, times the share about to be given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_healthy_targets: Option<CountOrPercent>,
+    /// What must be true of a cluster before its target group counts for a version that does not serve yet. Unset:
+    /// nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub readiness: Option<Readiness>,
     /// How a new version gets the traffic. Unset: all at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub update_strategy: Option<UpdateStrategy>,
@@ -74,6 +78,25 @@ pub struct CellSpec {
     /// What becomes of the rule when the Cell is deleted.
     #[serde(default, skip_serializing_if = "is_default")]
     pub deletion_policy: DeletionPolicy,
+}
+
+/// What must be true of a cluster: okrad reaches it and, where they are named, its Applications of Argo CD are Synced and
+/// Healthy. What serves is never taken away because of it, and no way back waits for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Readiness {
+    /// ApplicationSets: of each there is at least one Application on the cluster, and all of them are ready.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 253)))]
+    pub application_sets: Vec<String>,
+    /// Applications by name: each is there, on the cluster, and ready. `{{.cluster.name}}` stands for the cluster's name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 253)))]
+    pub applications: Vec<String>,
+    /// Where Applications and ApplicationSets are. Default: the Cell's namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: Option<String>,
 }
 
 fn one() -> i32 {

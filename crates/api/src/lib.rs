@@ -5,6 +5,7 @@
 
 pub mod alb;
 pub mod analysis;
+pub mod argo_application;
 pub mod cell;
 pub mod cell_status;
 pub mod cluster_set;
@@ -24,6 +25,7 @@ pub mod version_blocklist;
 
 pub use alb::{AWSApplicationLoadBalancerConfig, AWSApplicationLoadBalancerConfigSpec};
 pub use analysis::{AnalysisRun, AnalysisTemplate, ClusterAnalysisTemplate, Experiment, RunPhase, argo_crds};
+pub use argo_application::{Application, ApplicationSpec, ApplicationStatus};
 pub use cell::{Cell, CellSpec};
 pub use cell_status::CellStatus;
 pub use cluster_set::{ClusterSet, ClusterSetSpec, ClusterSetStatus};

@@ -27,7 +27,7 @@ async fn server() -> &'static ApiServer {
     let install = || async {
         server.apply_crds(root().join("config/crd")).await;
         server.apply_crds(root().join("config/crd-argo")).await;
-    server.apply_crds(root().join("testing/crd")).await;
+        server.apply_crds(root().join("testing/crd")).await;
     };
     INSTALLED.get_or_init(install).await;
     server

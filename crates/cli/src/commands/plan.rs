@@ -98,6 +98,7 @@ mod tests {
         ObservedCell {
             cell: fixtures::cell(),
             groups,
+            unready: BTreeMap::new(),
             route: None,
             blocked: Vec::new(),
             pauses: BTreeMap::new(),

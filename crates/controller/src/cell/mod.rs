@@ -14,10 +14,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::{apps::v1::ReplicaSet, core::v1::Secret};
 use okra_api::{
-    AWSApplicationLoadBalancerConfig, AWSTargetGroup, AnalysisRun, AnalysisTemplate, Cell, ClusterAnalysisTemplate,
-    Experiment, Pause, Route, TargetGroup, VersionBlocklist,
+    AWSApplicationLoadBalancerConfig, AWSTargetGroup, AWSTargetGroupSet, AnalysisRun, AnalysisTemplate, Application,
+    Cell, ClusterAnalysisTemplate, Experiment, Pause, Route, TargetGroup, VersionBlocklist,
     cell::IngressType,
     cell_status::CellStatus,
     condition::{self, VALID},
@@ -76,6 +76,8 @@ pub struct CellController {
     cluster_templates: Cache<ClusterAnalysisTemplate>,
     /// Watched from the first experiment step on: who has none needs no right to see them.
     replica_sets: OnceLock<Cache<ReplicaSet>>,
+    /// Watched from the first Cell on whose readiness is asked for.
+    cluster_caches: OnceLock<observe::ClusterCaches>,
     /// Each Cell as this controller left it; at rest the same copy as the cache's.
     left: Mutex<BTreeMap<Key, Arc<Cell>>>,
 }
@@ -103,6 +105,7 @@ impl CellController {
             templates: store.cache(),
             cluster_templates: store.cache(),
             replica_sets: OnceLock::new(),
+            cluster_caches: OnceLock::new(),
             left: Mutex::default(),
             context,
         }
@@ -243,6 +246,9 @@ impl Reconciler for CellController {
             Kind::of::<AnalysisTemplate>(),
             Kind::of::<ClusterAnalysisTemplate>(),
             Kind::of::<ReplicaSet>(),
+            Kind::of::<Application>(),
+            Kind::of::<AWSTargetGroupSet>(),
+            Kind::of::<Secret>(),
         ]
     }
 
@@ -267,6 +273,16 @@ impl Reconciler for CellController {
             }
             "ReplicaSet" => {
                 self.cells_where(&key.namespace, |cell| cell::replica_sets_wanted(cell).contains(&key.name))
+            }
+            "Secret" | "AWSTargetGroupSet" => self.cells_where(&key.namespace, |cell| cell.spec.readiness.is_some()),
+            "Application" => {
+                let asks = |cell: &Cell| {
+                    let readiness = cell.spec.readiness.as_ref();
+                    let own = cell.metadata.namespace.as_ref();
+                    readiness.is_some_and(|readiness| readiness.namespace.as_ref().or(own) == Some(&key.namespace))
+                };
+                let cells = self.cells.list(None);
+                cells.iter().filter(|cell| asks(cell)).map(|cell| Key::of_typed(&**cell)).collect()
             }
             // The route object and the blocklist have the Cell's name.
             _ => vec![key.clone()],

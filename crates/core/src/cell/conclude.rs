@@ -88,13 +88,23 @@ impl Planner<'_> {
         let overdue = self.is_overdue();
         self.status.phase = Some(self.phase(overdue));
         let headline = self.headline();
-        self.status.message = self.waits.first().map_or_else(|| headline.clone(), |wait| wait.text.clone());
+        let held_back = self.held_back_words();
+        self.status.message = match self.waits.first() {
+            Some(wait) => wait.text.clone(),
+            None => std::iter::once(headline.clone()).chain(held_back.clone()).collect::<Vec<_>>().join("; "),
+        };
         self.status.target_groups = self.target_group_states();
         self.set_conditions(overdue);
         bounds::fit(&mut self.status);
-        let waits = self.waits.iter().map(|wait| wait.text.clone()).collect();
+        let waits = self.waits.iter().map(|wait| wait.text.clone()).chain(held_back).collect();
         let report = PlanReport { headline, waits };
         Plan { actions: self.actions, status: self.status, report, notes: self.notes, wake_at: self.wake_at }
+    }
+
+    /// Which versions could come if their clusters were ready, and what those lack; the highest first.
+    fn held_back_words(&self) -> Vec<String> {
+        let may = self.held_back.iter().rev().filter(|(version, _)| !self.is_blocked(version));
+        may.map(|(version, groups)| format!("{version} waits for its clusters: {}", named(groups))).collect()
     }
 
     /// Whether this plan asks the router for something new.
@@ -350,5 +360,14 @@ impl Planner<'_> {
                 (Some(false), reason::PREVIOUS_VERSION_SHRUNK, format!("{before}: {healthy} of {at_start} healthy"))
             }
         }
+    }
+}
+
+/// The first few of a list.
+fn named(all: &[String]) -> String {
+    let shown = all.iter().take(4).cloned().collect::<Vec<_>>().join("; ");
+    match all.len().saturating_sub(4) {
+        0 => shown,
+        more => format!("{shown}; and {more} more"),
     }
 }

@@ -250,8 +250,22 @@ impl Planner<'_> {
             }
             _ => true,
         };
-        if canary.carry.len() >= needed && measured {
+        let lacks: Vec<String> = match self.canary_gate() {
+            Gate::Floor(_) | Gate::FirstDeployment => {
+                let unready = |group: &VersionedGroup| {
+                    self.observed.unready.get(&group.name).map(|why| format!("{}: {why}", group.name))
+                };
+                canary.carry.iter().filter_map(unready).collect()
+            }
+            Gate::WayBack => Vec::new(),
+        };
+        if canary.carry.len().saturating_sub(lacks.len()) >= needed && measured {
             return true;
+        }
+        if !lacks.is_empty() {
+            let text = format!("waits for the clusters of {version}: {}", lacks.join("; "));
+            self.wait(okra_api::condition::reason::WAITING_FOR_CLUSTERS, text);
+            return false;
         }
         if !self.desired().is_some_and(|desired| self.is_settled(&desired)) {
             self.wait_for_route();

@@ -14,6 +14,7 @@ use okra_api::{
 use super::{
     analysis::Templates,
     observed::{DesiredRoute, ObservedCell, ObservedGroup, ObservedPause, ObservedRoute, ObservedRun, ReplicaSets},
+    readiness::{Clusters, unready_groups},
     route_object::{desired_of_alb, desired_of_route},
 };
 use crate::route::Capabilities;
@@ -43,6 +44,8 @@ pub struct Surroundings {
     pub cluster_templates: Vec<Arc<ClusterAnalysisTemplate>>,
     /// The ReplicaSets that are wanted ([`super::replica_sets_wanted`]).
     pub replica_sets: ReplicaSets,
+    /// What is known of clusters, where `spec.readiness` asks.
+    pub clusters: Clusters,
     /// What the Cell's router can do; `None`: there is none here.
     pub router: Option<Capabilities>,
 }
@@ -69,9 +72,12 @@ pub fn gather(cell: &Cell, around: &Surroundings) -> Result<ObservedCell, String
     } else {
         around.aws_groups.iter().filter(|group| counts(&group.metadata)).map(|group| aws_group(group)).collect()
     };
+    let metas = around.aws_groups.iter().map(|group| &group.metadata).filter(|meta| !local && counts(meta));
+    let unready = unready_groups(cell.spec.readiness.as_ref(), metas, &around.clusters);
     Ok(ObservedCell {
         cell: cell.clone(),
         groups,
+        unready,
         route,
         blocked: around.blocklist.iter().flat_map(|list| list.spec.items.clone()).collect(),
         pauses: around

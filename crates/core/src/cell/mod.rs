@@ -15,6 +15,7 @@ mod gather;
 mod grouping;
 mod observed;
 mod plan;
+mod readiness;
 mod request;
 mod route_object;
 mod steps;
@@ -36,6 +37,7 @@ pub use observed::{
     RoutePlace,
 };
 pub use plan::{Action, Note, Plan, PlanReport, plan};
+pub use readiness::Clusters;
 pub use route_object::{alb_spec, desired_of_alb, desired_of_route, route_spec};
 pub use steps::{RolloutStep, share_at};
 pub use validated::{Floor, ValidatedCell};

@@ -29,6 +29,8 @@ pub struct ObservedCell {
     pub cell: Cell,
     /// Target groups of the kind that the Cell's router takes, of the Cell's namespace.
     pub groups: Vec<ObservedGroup>,
+    /// By name, what the clusters of groups lack, where `spec.readiness` asks.
+    pub unready: BTreeMap<String, String>,
     /// The Cell's route object, if it is there.
     pub route: Option<ObservedRoute>,
     /// The Cell's blocklist.

@@ -1,8 +1,10 @@
 //! The plan: what to do now, what to say, and when to look again.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use okra_api::{
-    BlockedVersion, CellStatus,
+    BlockedVersion, CellStatus, TargetGroupSelector,
     analysis::{AnalysisRunSpec, ExperimentSpec},
     cell_status::{RolloutOutcome, RolloutStatus},
     condition::{self, reason},
@@ -204,6 +206,8 @@ pub(super) struct Planner<'a> {
     pub now: Timestamp,
     pub status: CellStatus,
     pub grouping: Grouping,
+    /// Versions whose groups do not count yet, with each group and what its cluster lacks.
+    pub held_back: BTreeMap<Version, Vec<String>>,
     pub blocked: Vec<Version>,
     pub actions: Vec<Action>,
     pub notes: Vec<Note>,
@@ -231,6 +235,7 @@ impl<'a> Planner<'a> {
         for group in groups.iter_mut().filter(|group| is_gone(observed, group)) {
             group.id = Err("is gone: the load balancer says there is no such target group".to_owned());
         }
+        let held_back = hold_back(observed, &status, selector, &mut groups);
         let grouping = Grouping::new(&groups, selector);
         let blocked = observed.blocked.iter().filter_map(|item| version::parse(&item.version).ok()).collect();
         let share = rollout.map_or(0, |rollout| rollout.canary_weight);
@@ -241,6 +246,7 @@ impl<'a> Planner<'a> {
             now,
             status,
             grouping,
+            held_back,
             blocked,
             actions: Vec::new(),
             notes: Vec::new(),
@@ -355,6 +361,36 @@ impl<'a> Planner<'a> {
         };
         self.wait(reason, text);
     }
+}
+
+/// Takes out the groups that do not count yet, because their clusters are not ready. What is attached, what was, and
+/// every version below the one that serves counts: what serves is not taken away, and no way back waits.
+fn hold_back(
+    observed: &ObservedCell,
+    status: &CellStatus,
+    selector: &TargetGroupSelector,
+    groups: &mut Vec<ObservedGroup>,
+) -> BTreeMap<Version, Vec<String>> {
+    let mut held_back = BTreeMap::<Version, Vec<String>>::new();
+    if observed.unready.is_empty() {
+        return held_back;
+    }
+    let stable = status.stable_version.as_deref().and_then(|text| version::parse(text).ok());
+    let knows = |name: &str| {
+        let attached = observed.route.iter().flat_map(|route| &route.desired.groups).any(|group| group.name == name);
+        attached || status.retired_target_groups.iter().any(|retired| retired.name == name)
+    };
+    groups.retain(|group| {
+        let Some(why) = observed.unready.get(&group.name).filter(|_| !knows(&group.name)) else { return true };
+        let label = selector.version_labels().find_map(|label| group.labels.get(label));
+        let version = label.and_then(|label| version::parse(label).ok());
+        let Some(version) = version.filter(|version| stable.as_ref().is_none_or(|stable| version >= stable)) else {
+            return true;
+        };
+        held_back.entry(version).or_default().push(format!("{}: {why}", group.name));
+        false
+    });
+    held_back
 }
 
 /// Whether the router says that there is no such target group. An object that names another one since is not meant.

@@ -296,7 +296,9 @@ impl Planner<'_> {
         let needed = if back { 1 } else { self.spec.replicas };
         let there = self.grouping.of(pin).len();
         if there < needed {
-            let text = format!("spec.version asks for {pin}, which has {there} of {needed} target groups");
+            let lacks = self.held_back.get(pin).map(|groups| format!("; not ready: {}", groups.join("; ")));
+            let lacks = lacks.unwrap_or_default();
+            let text = format!("spec.version asks for {pin}, which has {there} of {needed} target groups{lacks}");
             return self.wait(reason::WAITING_FOR_TARGET_GROUPS, text);
         }
         if self.fits(pin) {
@@ -345,7 +347,9 @@ impl Planner<'_> {
             })
             .collect();
         let there = if there.is_empty() { "none is there".to_owned() } else { there.join("; ") };
-        format!("waits for {needed} target group(s) of one version ({there})")
+        let text = format!("waits for {needed} target group(s) of one version ({there})");
+        let held_back: Vec<String> = self.held_back.values().flatten().cloned().collect();
+        if held_back.is_empty() { text } else { format!("{text}; not ready: {}", held_back.join("; ")) }
     }
 
     /// Begins a rollout.

@@ -8,7 +8,7 @@ use okra_api::{
     step::{BackgroundAnalysis, BlueGreenStep, CanaryStep},
 };
 
-use super::{observed::RoutePlace, steps};
+use super::{observed::RoutePlace, readiness, steps};
 use crate::{
     field::FieldError,
     version::{self, Version},
@@ -105,6 +105,11 @@ impl ValidatedCell {
         let strategy = spec.update_strategy.clone().unwrap_or_default();
         let (canary, blue_green) = (strategy.canary.unwrap_or_default(), strategy.blue_green.unwrap_or_default());
         check_steps(&canary.steps, &blue_green.steps, &mut errors);
+        for (index, name) in spec.readiness.iter().flat_map(|readiness| &readiness.applications).enumerate() {
+            if let Err(fault) = readiness::application_name(name, "x") {
+                errors.add(format!("spec.readiness.applications[{index}]"), fault);
+            }
+        }
         if canary.analysis.as_ref().is_some_and(|analysis| analysis.templates.is_empty()) {
             errors.add("spec.updateStrategy.canary.analysis.templates", "is empty: name at least one template");
         }

@@ -5,6 +5,7 @@ mod bounds;
 mod bugs;
 mod experiment;
 mod properties;
+mod readiness;
 mod simulated;
 mod stories;
 mod world;

@@ -44,6 +44,8 @@ pub struct World {
     pub now: Timestamp,
     pub cell: Cell,
     pub groups: BTreeMap<String, ObservedGroup>,
+    /// Group name to what its cluster lacks.
+    pub unready: BTreeMap<String, String>,
     pub route: Option<ObservedRoute>,
     /// What the load balancer holds: id to weight.
     pub lb: BTreeMap<String, i32>,
@@ -126,6 +128,7 @@ impl World {
                 sees_health: true,
             },
             requests: 0,
+            unready: BTreeMap::new(),
             last: None,
             lb_answers: true,
         }
@@ -176,6 +179,7 @@ impl World {
         ObservedCell {
             cell: self.cell.clone(),
             groups: self.groups.values().cloned().collect(),
+            unready: self.unready.clone(),
             route: self.route.clone(),
             blocked: self.blocked.clone(),
             pauses: self.pauses.clone(),
