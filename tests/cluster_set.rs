@@ -6,7 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ListParams, ObjectList};
 use okra_api::{ClusterSet, condition};
-use okra_testkit::{scene::Scene, workload::Eks};
+use okra_judge::record::{Entry, Event, Record};
+use okra_testkit::{
+    fault_plan::{ALWAYS, PlannedFault},
+    front::{AwsError, AwsFault, AwsPlan},
+    scene::{Scene, WITHIN},
+    workload::Eks,
+};
 use pretty_assertions::assert_eq;
 use serde_json::{Value, json};
 
@@ -88,5 +94,74 @@ async fn tagged_clusters_get_secrets_and_lose_them_only_when_they_are_gone() {
     create(&eks, "cdk3", "demo").await;
     until_clusters(&scene, &["cdk1", "cdk3"]).await;
     assert_eq!(secrets(&scene).await["cdk1"], before["cdk1"], "not written again");
+    assert_eq!(scene.stop_okrad().await, 0);
+}
+
+/// Whether the set says of the generator's last answer that it was not complete, with these words.
+async fn until_incomplete(scene: &Scene, words: &str) {
+    let what = format!("it says that the answer is not complete: {words}");
+    scene
+        .until_object::<ClusterSet>("cell1", &what, |set| {
+            let status = set.status.clone().unwrap_or_default();
+            condition::find(&status.conditions, condition::DISCOVERED)
+                .is_some_and(|found| found.status == "False" && found.message.contains(words))
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn no_answer_of_eks_but_a_complete_one_removes_a_secret() {
+    const COUNT: usize = 120;
+    let mut scene = Scene::new(OKRAD, "cluster-set-faults").await;
+    let eks = Eks::new(&scene.front, &scene.namespace);
+    // More than a page.
+    for number in 0..COUNT {
+        create(&eks, &format!("c{number:03}"), "demo").await;
+    }
+    scene.start_okrad();
+    scene.apply(MANIFEST).await.unwrap();
+    let all: Vec<String> = (0..COUNT).map(|number| format!("c{number:03}")).collect();
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    until_clusters(&scene, &all).await;
+    let before = secrets(&scene).await;
+    let denied = AwsError::access_denied("eks:ListClusters");
+    let cases = [
+        ("GET /clusters", AwsFault::Error(AwsError::throttled()), "Throttl"),
+        ("GET /clusters", AwsFault::Error(denied), "eks:ListClusters"),
+        ("GET /clusters", AwsFault::Error(AwsError::internal()), "InternalFailure"),
+        ("GET /clusters", AwsFault::Reset, "awseks"),
+        ("GET /clusters", AwsFault::Half, "awseks"),
+    ];
+    for (call, fault, words) in cases {
+        let planned = PlannedFault::new(call, 1, fault.clone()).by(&scene.namespace).times(ALWAYS);
+        scene.front.set_plan(vec![planned]);
+        until_incomplete(&scene, words).await;
+        assert_eq!(secrets(&scene).await, before, "{fault:?}");
+    }
+    // An answer that is whole and names nothing: each cluster is asked for by its name, and is there.
+    scene
+        .front
+        .set_plan(vec![PlannedFault::new("GET /clusters", 1, AwsFault::Empty).by(&scene.namespace).times(ALWAYS)]);
+    until_clusters(&scene, &all).await;
+    let looks = |record: &Record| {
+        let empty = |entry: &Entry| matches!(&entry.event, Event::Call(call) if call.error.as_deref() == Some("Empty"));
+        record.entries.iter().filter(|entry| empty(entry)).count()
+    };
+    let begun = looks(&scene.front.record());
+    scene.front.wait_for(WITHIN, |record| looks(record) >= begun + 3).await.unwrap();
+    assert_eq!(secrets(&scene).await, before);
+    // And while they cannot be confirmed, it does not count as complete.
+    let blind = PlannedFault::new("GET /clusters/c007", 1, AwsFault::Error(AwsError::throttled()));
+    let empty = PlannedFault::new("GET /clusters", 1, AwsFault::Empty);
+    scene.front.set_plan(vec![blind.by(&scene.namespace).times(ALWAYS), empty.by(&scene.namespace).times(ALWAYS)]);
+    // A description counts for five minutes: this one is asked for again only by a new process.
+    assert_eq!(scene.stop_okrad().await, 0);
+    scene.start_okrad();
+    until_incomplete(&scene, "c007").await;
+    assert_eq!(secrets(&scene).await, before);
+    scene.front.set_plan(AwsPlan::default());
+    eks.delete("c007").await;
+    let rest: Vec<&str> = all.iter().copied().filter(|name| *name != "c007").collect();
+    until_clusters(&scene, &rest).await;
     assert_eq!(scene.stop_okrad().await, 0);
 }

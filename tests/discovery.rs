@@ -1,6 +1,7 @@
 //! From tag to traffic, end to end: EKS clusters with real API servers appear, and the Cell swaps to them by itself.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests are not seen as tests")]
 
+use k8s_openapi::api::core::v1::Secret;
 use okra_api::{AWSTargetGroup, AWSTargetGroupSet, ClusterSet, condition};
 use okra_testkit::{
     scene::{Scene, V1, V2, WITHIN, weights},
@@ -210,6 +211,68 @@ async fn a_version_waits_until_argo_cd_has_deployed_to_its_cluster() {
     assert_eq!(fleet.scene.try_rule(), None, "nothing serves before");
     fleet.scene.apply(&application("Healthy")).await.unwrap();
     fleet.scene.until_stable("cell1", V1).await;
+    assert_eq!(fleet.scene.stop_okrad().await, 0);
+}
+
+/// A cluster Secret with this server and config.
+fn hostile(name: &str, server: &str, config: &str) -> Secret {
+    let texts = [("name", name), ("server", server), ("config", config)];
+    let labels = [("argocd.argoproj.io/secret-type", "cluster"), ("service", "demo")];
+    Secret {
+        metadata: kube::api::ObjectMeta {
+            name: Some(name.to_owned()),
+            labels: Some(labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()),
+            ..kube::api::ObjectMeta::default()
+        },
+        string_data: Some(texts.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect()),
+        ..Secret::default()
+    }
+}
+
+#[tokio::test]
+async fn forty_hostile_secrets_hold_up_nobody_and_tell_nothing() {
+    const CREDENTIAL: &str = "a-credential-that-nobody-may-see";
+    let mut fleet = Fleet::new("discovery-hostile", 1).await;
+    let token = format!("{{\"bearerToken\": \"{CREDENTIAL}\"}}");
+    let huge = format!("{{\"bearerToken\": \"{}\"}}", "x".repeat(200_000));
+    let configs = [
+        "no json".to_owned(),
+        "[]".to_owned(),
+        "{\"execProviderConfig\": {\"command\": \"/bin/false\"}}".to_owned(),
+        format!("{{\"bearerToken\": \"{CREDENTIAL}\\u0000\", \"tlsClientConfig\": {{\"caData\": \"{CREDENTIAL}\"}}}}"),
+        "{\"tlsClientConfig\": {\"caFile\": \"/etc/passwd\"}}".to_owned(),
+        "{\"tlsClientConfig\": {\"certData\": \"AAAA\", \"keyData\": \"AAAA\"}}".to_owned(),
+        format!("{{\"proxyUrl\": \"http://user:{CREDENTIAL}@127.0.0.1:1\"}}"),
+        huge,
+        token.clone(),
+        "{\"awsAuthConfig\": {\"clusterName\": \"nobody\", \"roleARN\": \"no arn\"}}".to_owned(),
+    ];
+    let long = "l".repeat(3_000);
+    let servers = ["http://127.0.0.1:1", "https://127.0.0.1:1", "https://256.256.256.256", &*format!("https://{long}")];
+    let secrets = fleet.scene.api::<Secret>();
+    let mut count = 0;
+    for server in servers {
+        for config in &configs {
+            let secret = hostile(&format!("a-hostile-{count}"), &format!("{server}/{count}"), config);
+            secrets.create(&kube::api::PostParams::default(), &secret).await.unwrap();
+            count += 1;
+        }
+    }
+    assert_eq!(count, 40);
+    fleet.appear(1, V1).await;
+    fleet
+        .scene
+        .until_object::<AWSTargetGroupSet>("cell1", "the good cluster is registered and the others are named", |set| {
+            let status = set.status.clone().unwrap_or_default();
+            status.target_groups == 1 && status.clusters == 41 && status.unreachable.len() >= 40
+        })
+        .await;
+    let set = fleet.scene.api::<AWSTargetGroupSet>().get("cell1").await.unwrap();
+    let told = format!("{:?}\n{}", set.status, fleet.scene.log());
+    assert!(!told.contains(CREDENTIAL), "a credential was told");
+    for words in ["execProviderConfig", "caFile", "proxyUrl", "https://HOST", "no JSON"] {
+        assert!(told.contains(words), "{words}: {:?}", set.status);
+    }
     assert_eq!(fleet.scene.stop_okrad().await, 0);
 }
 

@@ -19,6 +19,9 @@ const CAPPED: [&str; 8] = [
     "kube_client=debug",
 ];
 
+/// What okra's own words say better: a call that fails is told once, with what it was about.
+const SAID_OTHERWISE: &str = "kube_client::client::builder=off";
+
 /// Begins to log. `level` is what the flag says, else `RUST_LOG` counts, else `info`. Fails when the level cannot be
 /// read. Only the first call of a process has an effect.
 pub fn init(format: LogFormat, level: Option<&str>) -> anyhow::Result<()> {
@@ -49,6 +52,9 @@ fn filter(wanted: &str) -> anyhow::Result<EnvFilter> {
         if asks_for_more(wanted, target, level) {
             filter = filter.add_directive(cap.parse()?);
         }
+    }
+    if !wanted.contains("kube_client") {
+        filter = filter.add_directive(SAID_OTHERWISE.parse()?);
     }
     Ok(filter)
 }
@@ -101,6 +107,13 @@ mod tests {
             let text = filter(wanted).unwrap().to_string();
             assert!(!text.contains("aws_sigv4"), "{wanted}: {text}");
         }
+    }
+
+    #[test]
+    fn a_failed_call_is_told_once_unless_more_is_asked_for() {
+        let is_quiet = |wanted: &str| filter(wanted).unwrap().to_string().contains("kube_client::client::builder=off");
+        assert!(is_quiet("info") && is_quiet("okra=debug"));
+        assert!(!is_quiet("info,kube_client=debug"));
     }
 
     #[test]

@@ -104,7 +104,10 @@ pub fn plan(observed: &Observed<'_>, now: Timestamp) -> Plan {
     {
         planner.own.extend(BindingKey::of(group).map(|key| (key, group)));
     }
-    for cluster in observed.clusters {
+    // Of several Secrets of one cluster the first that can be used counts.
+    let (usable, rest): (Vec<_>, Vec<_>) =
+        observed.clusters.iter().partition(|cluster| matches!(cluster.answer, ClusterAnswer::Bindings(_)));
+    for cluster in usable.into_iter().chain(rest) {
         planner.visit(cluster);
     }
     planner.prune();
@@ -128,7 +131,12 @@ impl<'a> Planner<'a> {
     fn visit(&mut self, cluster: &'a ObservedCluster) {
         self.tally.clusters += 1;
         if let Some(other) = self.clusters.get(cluster.id.as_str()) {
-            let message = format!("it has the same server as Secret {}, which is used", other.secret);
+            let message = match &cluster.answer {
+                ClusterAnswer::Unknown(why) => why.clone(),
+                ClusterAnswer::Bindings(_) => {
+                    format!("it has the same server as Secret {}, which is used", other.secret)
+                }
+            };
             self.tally.unreachable.push(TargetGroupNote { name: cluster.secret.clone(), message });
             return;
         }

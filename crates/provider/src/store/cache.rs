@@ -135,6 +135,8 @@ impl<K: Stored> Cache<K> {
 
 /// What a cache and its feed share.
 pub(super) struct Shared<K> {
+    /// What logs call the store.
+    name: Arc<str>,
     pub(super) kind: Kind,
     pub(super) labels: Labels,
     pub(super) stop: CancellationToken,
@@ -210,6 +212,7 @@ impl<K: Stored> Marked for Shared<K> {
 
 impl<K: Stored> Shared<K> {
     pub(super) fn new(
+        name: Arc<str>,
         kind: Kind,
         labels: Labels,
         scopes: Vec<Option<String>>,
@@ -221,6 +224,7 @@ impl<K: Stored> Shared<K> {
             scopes.into_iter().map(|namespace| Scope { namespace, synced: false, served: true, trouble: None });
         let content = Content { entries: BTreeMap::new(), marks: BTreeMap::new(), scopes: scopes.collect() };
         Self {
+            name,
             kind,
             labels,
             stop,
@@ -277,7 +281,8 @@ impl<K: Stored> Shared<K> {
                 BTreeSet::new()
             }
             WatchEvent::Interrupted(words) => {
-                tracing::warn!(kind = %self.kind, error = %words, "a watch was interrupted and tries again");
+                let store = (!self.name.is_empty()).then_some(&*self.name);
+                tracing::warn!(store, kind = %self.kind, error = %words, "a watch was interrupted and tries again");
                 if let Some(scope) = content.scopes.get_mut(scope) {
                     scope.trouble = Some(words);
                 }

@@ -74,6 +74,8 @@ pub struct Store {
 
 struct Inner {
     backend: Arc<dyn Backend>,
+    /// What logs call it, where there are several.
+    name: Arc<str>,
     namespaces: Namespaces,
     caches: Mutex<BTreeMap<Kind, Vec<Registered>>>,
     hub: Arc<Hub>,
@@ -103,9 +105,15 @@ impl fmt::Debug for Store {
 impl Store {
     /// A store over a backend. Nothing is read before it is asked for.
     pub fn new(backend: Arc<dyn Backend>, namespaces: Namespaces) -> Self {
+        Self::named("", backend, namespaces)
+    }
+
+    /// The same with a name for the log, where a process has several stores.
+    pub fn named(name: &str, backend: Arc<dyn Backend>, namespaces: Namespaces) -> Self {
         Self {
             inner: Arc::new(Inner {
                 backend,
+                name: name.into(),
                 namespaces,
                 caches: Mutex::default(),
                 hub: Arc::default(),
@@ -137,7 +145,8 @@ impl Store {
             let scopes = self.inner.namespaces.scopes::<K>();
             let skips = self.inner.stale_skips.clone();
             let (labels, stop) = (labels.clone(), self.inner.stop.clone());
-            let shared = Arc::new(Shared::<K>::new(kind, labels, scopes, skips, stop));
+            let name = self.inner.name.clone();
+            let shared = Arc::new(Shared::<K>::new(name, kind, labels, scopes, skips, stop));
             of_kind.push(Registered { cache: shared.clone(), marked: shared.clone() });
             let (backend, hub) = (&self.inner.backend, &self.inner.hub);
             tokio::spawn(feed::run(shared.clone(), backend.clone(), hub.clone()));

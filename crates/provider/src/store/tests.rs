@@ -319,7 +319,8 @@ async fn writes_need_a_version() {
 async fn a_list_in_parts_counts_once_it_has_come_to_its_end() {
     let hub = changes::Hub::default();
     let stop = CancellationToken::new();
-    let shared = Arc::new(cache::Shared::<Pause>::new(kind(), Labels::default(), vec![None], Arc::default(), stop));
+    let shared =
+        Arc::new(cache::Shared::<Pause>::new("".into(), kind(), Labels::default(), vec![None], Arc::default(), stop));
     let cache = Cache::new(shared.clone());
     let object = |name: &str, version: u64| {
         let mut object = serde_json::to_value(pause("a", name)).unwrap();

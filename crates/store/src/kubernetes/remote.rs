@@ -117,7 +117,7 @@ impl KubernetesClusters {
             key: key.clone(),
             name: access.name.clone(),
             server: access.server.clone(),
-            store: Store::new(backend.clone(), Namespaces::All),
+            store: Store::named(&format!("cluster {}", access.name), backend.clone(), Namespaces::All),
             connection: self.connections.fetch_add(1, Ordering::Relaxed) + 1,
         };
         Ok(Known { access, cluster, backend })

@@ -23,6 +23,11 @@ pub(super) fn corrected(clusters: &Clusters, operation: &str, body: Bytes) -> By
     answer.to_string().into()
 }
 
+/// A listing of EKS or the tagging API that names nothing.
+pub(super) fn nothing() -> String {
+    json!({"clusters": [], "ResourceTagMappingList": [], "PaginationToken": ""}).to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use pretty_assertions::assert_eq;

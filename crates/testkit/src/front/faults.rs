@@ -67,6 +67,8 @@ pub enum AwsFault {
     SilenceAfter,
     /// It is carried out, and the connection is reset after half of the answer.
     Half,
+    /// It is carried out, and the answer says that there is nothing: of services that list in JSON.
+    Empty,
     /// It waits before it is judged.
     Slow {
         /// For how long.
@@ -108,6 +110,7 @@ impl AwsFault {
             Self::Reset | Self::ResetAfter | Self::Half => Some("ConnectionDropped"),
             Self::Silence | Self::SilenceAfter => Some("NoAnswer"),
             Self::Expire => Some("ExpiredToken"),
+            Self::Empty => Some("Empty"),
             Self::Slow { .. } | Self::SlowAfter { .. } | Self::Stale { .. } | Self::Foreign { .. } => None,
         }
     }

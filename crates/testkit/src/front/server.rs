@@ -97,7 +97,7 @@ async fn handle(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answe
                 inner.push_call(outcome);
             });
             return match end {
-                End::Refused(error) => Ok(refusal(&error, &shared.request_id())),
+                End::Refused(error) => Ok(refusal_of(&call.info.service, &error, &shared.request_id())),
                 End::Reset => Err(Dropped),
                 End::Silence => std::future::pending().await,
             };
@@ -112,7 +112,7 @@ async fn handle(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answe
         other(&shared, &call, fault.as_ref()).await
     };
     shared.call_hook(Moment::After, &call.info).await;
-    spoil(&shared, answer, fault).await
+    spoil(&shared, &call, answer, fault).await
 }
 
 /// How a call ends that is not carried out.
@@ -156,9 +156,10 @@ fn judge(shared: &Shared, call: &Call) -> Result<Option<AwsFault>, (String, End)
 }
 
 /// What becomes of the answer to a call that was carried out.
-async fn spoil(shared: &Shared, answer: Answer, fault: Option<AwsFault>) -> Result<Answer, Dropped> {
+async fn spoil(shared: &Shared, call: &Call, answer: Answer, fault: Option<AwsFault>) -> Result<Answer, Dropped> {
     match fault {
-        Some(AwsFault::ErrorAfter(error)) => Ok(refusal(&error, &shared.request_id())),
+        Some(AwsFault::ErrorAfter(error)) => Ok(refusal_of(&call.info.service, &error, &shared.request_id())),
+        Some(AwsFault::Empty) => Ok(json(StatusCode::OK, eks::nothing())),
         Some(AwsFault::ResetAfter) => Err(Dropped),
         Some(AwsFault::SilenceAfter) => std::future::pending().await,
         Some(AwsFault::Half) => halve(answer).await,
@@ -347,6 +348,27 @@ fn success(operation: &str, result: &Node, id: &str) -> Answer {
 
 fn refusal(error: &AwsError, id: &str) -> Answer {
     xml(StatusCode::from_u16(error.status).unwrap_or(StatusCode::BAD_REQUEST), error.to_xml(id), id)
+}
+
+/// The same in the protocol of a service.
+fn refusal_of(service: &str, error: &AwsError, id: &str) -> Answer {
+    if !["eks", "tagging"].contains(&service) {
+        return refusal(error, id);
+    }
+    let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::BAD_REQUEST);
+    let body = serde_json::json!({"__type": error.code, "message": error.message});
+    let mut answer = json(status, body.to_string());
+    if let Ok(code) = http::HeaderValue::from_str(&error.code) {
+        answer.headers_mut().insert("x-amzn-errortype", code);
+    }
+    answer
+}
+
+fn json(status: StatusCode, body: String) -> Answer {
+    let mut response = Response::new(whole(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+    response
 }
 
 fn xml(status: StatusCode, body: String, id: &str) -> Answer {

@@ -225,6 +225,13 @@ fn two_secrets_of_one_server_are_one_cluster() {
     world.step(&[answered("a", vec![web1("a")]), twin]);
     assert_eq!(world.names(), ["default-web1"]);
     assert!(world.status.unreachable[0].message.contains("the same server as Secret a"));
+    // One that cannot be used stands in the way of none that can, whatever their order.
+    let mut world = World::new(&set(json!({})));
+    let mut unusable = silent("a");
+    unusable.secret = "0".to_owned();
+    world.step(&[unusable, answered("a", vec![web1("a")])]);
+    assert_eq!(world.names(), ["default-web1"]);
+    assert_eq!(world.status.unreachable[0].message, "it does not answer");
 }
 
 #[test]
