@@ -7,37 +7,12 @@
     reason = "helpers of tests are not seen as tests"
 )]
 
-use std::path::Path;
-
 use okra_api::{AnalysisRun, RunPhase, analysis::AnalysisRunStatus};
-use okra_testkit::{
-    MetricServer,
-    scene::{Scene, WITHIN},
-};
+use okra_testkit::{MetricServer, scene::Scene};
 use pretty_assertions::assert_eq;
 use serde_json::Value;
 
 const OKRAD: &str = env!("CARGO_BIN_EXE_okrad");
-
-struct Ran {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
-/// Runs okra as a person with their own kubeconfig.
-async fn okra(scene: &Scene, args: &[&str]) -> Ran {
-    // Built beside okrad: `cargo build -p okra`, as `make test` does.
-    let program = Path::new(OKRAD).with_file_name("okra");
-    let mut command = tokio::process::Command::new(&program);
-    command.args(args).args(["--namespace", &scene.namespace, "--kubeconfig"]).arg(scene.server.kubeconfig("okra"));
-    let output = tokio::time::timeout(WITHIN, command.env_clear().kill_on_drop(true).output()).await;
-    let output = output.unwrap_or_else(|_| panic!("okra {args:?} does not end\n{}", scene.told(30)));
-    let output =
-        output.unwrap_or_else(|error| panic!("{}: {error}: build it with cargo build -p okra", program.display()));
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    Ran { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
-}
 
 /// An okrad, and a template in the cluster that measures what argument `goodness` says.
 async fn scene(name: &str) -> (Scene, MetricServer) {
@@ -63,26 +38,26 @@ async fn scene(name: &str) -> (Scene, MetricServer) {
 async fn a_run_is_made_measured_and_judged() {
     let (scene, _metrics) = scene("run-analysis").await;
     let line = ["run", "analysis", "good", "--template-name", "rate", "--args", "goodness=0.99", "--wait"];
-    let ran = okra(&scene, &line).await;
+    let ran = scene.okra(&line).await;
     assert_eq!((ran.code, ran.out.as_str()), (Some(0), "analysisrun.argoproj.io/good is Successful\n"), "{}", ran.err);
     assert_eq!(ran.err.matches("  rate  Successful    0.99\n").count(), 2, "each is told once: {}", ran.err);
 
     let line = ["run", "analysis", "bad", "--template-name", "rate", "--args", "goodness=0.31", "--wait"];
-    let ran = okra(&scene, &line).await;
+    let ran = scene.okra(&line).await;
     assert_eq!(ran.code, Some(1), "{}{}", ran.out, ran.err);
     assert!(ran.out.contains("analysisrun.argoproj.io/bad is Failed: Metric \"rate\" assessed Failed"), "{}", ran.out);
     assert!(ran.err.contains("  rate  Failed        0.31\n"), "{}", ran.err);
 
-    let ran = okra(&scene, &["get", "analysisrun", "bad"]).await;
+    let ran = scene.okra(&["get", "analysisrun", "bad"]).await;
     assert!(ran.out.contains("Args:      goodness=0.31\n") && ran.out.contains("0.31"), "{}", ran.out);
-    let ran = okra(&scene, &["get", "analysisruns", "-o", "json"]).await;
+    let ran = scene.okra(&["get", "analysisruns", "-o", "json"]).await;
     let list: Value = serde_json::from_str(&ran.out).unwrap();
     let phases: Vec<&str> =
         list["items"].as_array().unwrap().iter().map(|run| run["status"]["phase"].as_str().unwrap()).collect();
     assert_eq!(phases, ["Failed", "Successful"]);
 
     // What was there before is no answer to this one.
-    let ran = okra(&scene, &line).await;
+    let ran = scene.okra(&line).await;
     assert!(ran.code == Some(1) && ran.err.contains("exists already"), "{}{}", ran.out, ran.err);
 }
 
@@ -91,17 +66,17 @@ async fn a_verdict_by_hand_ends_a_run_that_is_being_measured() {
     let (scene, _metrics) = scene("update-analysis").await;
     let create =
         ["create", "analysisrun", "slow", "--template-name", "rate", "--args", "goodness=1", "--args", "every=1h"];
-    let ran = okra(&scene, &[&create[..], &["--dry-run"]].concat()).await;
+    let ran = scene.okra(&[&create[..], &["--dry-run"]].concat()).await;
     assert!(ran.code == Some(0) && ran.out.contains("kind: AnalysisRun\n"), "{}{}", ran.out, ran.err);
     assert!(scene.api::<AnalysisRun>().get_opt("slow").await.unwrap().is_none(), "a dry run makes nothing");
-    let ran = okra(&scene, &create).await;
+    let ran = scene.okra(&create).await;
     assert_eq!((ran.code, ran.out.as_str()), (Some(0), "analysisrun.argoproj.io/slow created\n"), "{}", ran.err);
     scene
         .until_object::<AnalysisRun>("slow", "is measured", |run| {
             run.status.as_ref().is_some_and(|status| status.metric_results.iter().any(|result| result.count == 1))
         })
         .await;
-    let ran = okra(&scene, &["update", "analysisrun", "--name", "slow", "--phase", "inconclusive"]).await;
+    let ran = scene.okra(&["update", "analysisrun", "--name", "slow", "--phase", "inconclusive"]).await;
     assert_eq!(
         (ran.code, ran.out.as_str()),
         (Some(0), "analysisrun.argoproj.io/slow is Inconclusive\n"),
@@ -113,6 +88,6 @@ async fn a_verdict_by_hand_ends_a_run_that_is_being_measured() {
     assert_eq!((phase, completed_at.is_some()), (Some(RunPhase::Inconclusive), true));
     assert!(message.starts_with("set by "), "{message}");
     assert_eq!(metric_results[0].count, 1, "what was measured stays");
-    let ran = okra(&scene, &["update", "analysisrun", "slow", "--phase", "successful"]).await;
+    let ran = scene.okra(&["update", "analysisrun", "slow", "--phase", "successful"]).await;
     assert!(ran.code == Some(1) && ran.err.contains("it has ended: Inconclusive"), "{}{}", ran.out, ran.err);
 }

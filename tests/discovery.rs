@@ -8,6 +8,7 @@ use okra_testkit::{
     workload::{Eks, WorkloadCluster},
 };
 use pretty_assertions::assert_eq;
+use serde_json::Value;
 
 const OKRAD: &str = env!("CARGO_BIN_EXE_okrad");
 /// The seed README's steps, without the analysis.
@@ -128,6 +129,18 @@ async fn tagged_clusters_with_bindings_are_swapped_to_by_themselves_under_load()
 
     fleet.scene.rest().await;
     fleet.scene.judge("cell1", &[20, 40]);
+
+    // What a person sees of the clusters, on okrad's own way.
+    let ran = fleet.scene.okra(&["clusters", "-o", "json"]).await;
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let told: Vec<Value> = serde_json::from_str(&ran.out).unwrap();
+    for (cluster, (name, weight)) in told.iter().zip([("cdk1", 0), ("cdk2", 0), ("cdk3", 50), ("cdk4", 50)]) {
+        assert_eq!(cluster["cluster"], name, "{}", ran.out);
+        assert_eq!(cluster["reachable"], true, "{}", ran.out);
+        assert_eq!(cluster["targetGroups"][0]["weights"]["cell1"], weight, "{}", ran.out);
+    }
+    let ran = fleet.scene.okra(&["sync", "awstargetgroupset", "cell1", "--dry-run"]).await;
+    assert_eq!((ran.code, &*ran.out), (Some(0), "# would do nothing\n"), "{ran:?}");
 
     // The old clusters are deleted: their Secrets go, then what they had, and nobody notices.
     for number in [1, 2] {

@@ -1,7 +1,7 @@
 //! `okra clusters`.
 
 use okra_app::{
-    clusters::{SurveyedCluster, survey},
+    clusters::{SurveyedCluster, SurveyedGroup, survey},
     okrad::install_tls_provider,
 };
 use okra_cli::{
@@ -27,7 +27,8 @@ pub async fn run(args: Clusters, context: &mut Context) -> Result<ExitStatus, Co
     } else if clusters.is_empty() {
         context.printer.note(&format!("no cluster found in {}", session.place(args.all_namespaces)));
     } else {
-        let head = ["NAMESPACE", "SECRET", "CLUSTER", "SET", "REACHABLE", "ANSWER"].map(Column::left);
+        let head = ["NAMESPACE", "SECRET", "CLUSTER", "SET", "REACHABLE", "APPLICATIONS", "TARGETGROUPS", "ANSWER"];
+        let head = head.map(Column::left);
         let rows: Vec<Vec<Text>> = clusters.iter().map(row).collect();
         let lines = columns(&head, &rows, context.printer.style());
         context.printer.result(&lines.join("\n"))?;
@@ -43,6 +44,24 @@ fn row(cluster: &SurveyedCluster) -> Vec<Text> {
         Text::plain(&cluster.cluster),
         Text::plain(&cluster.set),
         reachable,
+        applications(cluster.applications),
+        Text::plain(cluster.target_groups.iter().map(group).collect::<Vec<_>>().join(", ")),
         Text::plain(one_line(&cluster.answer)),
     ]
+}
+
+/// `2/3`: two of three are ready; nothing where there is none.
+fn applications((ready, total): (usize, usize)) -> Text {
+    match total {
+        0 => Text::plain(""),
+        _ if ready == total => Text::new(format!("{ready}/{total}"), Paint::Good),
+        _ => Text::new(format!("{ready}/{total}"), Paint::Warn),
+    }
+}
+
+/// `default-web1 2.0.0 (cell1: 50)`.
+fn group(group: &SurveyedGroup) -> String {
+    let weights: Vec<String> = group.weights.iter().map(|(cell, weight)| format!("{cell}: {weight}")).collect();
+    let weights = if weights.is_empty() { String::new() } else { format!(" ({})", weights.join(", ")) };
+    one_line(&format!("{} {}{weights}", group.name, group.version))
 }

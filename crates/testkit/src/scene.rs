@@ -12,6 +12,7 @@
 
 mod end_state;
 mod manifests;
+mod okra;
 mod okrad;
 mod rights;
 mod sources;
@@ -19,6 +20,7 @@ mod verdict;
 mod wait;
 
 pub use end_state::EndState;
+pub use okra::Ran;
 pub use okrad::Detour;
 pub use wait::weights;
 

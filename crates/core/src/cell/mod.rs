@@ -37,7 +37,7 @@ pub use observed::{
     RoutePlace,
 };
 pub use plan::{Action, Note, Plan, PlanReport, plan};
-pub use readiness::Clusters;
+pub use readiness::{Clusters, is_in_cluster, ready_applications};
 pub use route_object::{alb_spec, desired_of_alb, desired_of_route, route_spec};
 pub use steps::{RolloutStep, share_at};
 pub use validated::{Floor, ValidatedCell};

@@ -48,22 +48,42 @@ pub(super) fn lacks(readiness: &Readiness, group: &ObjectMeta, clusters: &Cluste
     Some(format!("cluster {}: {why}", cluster.name))
 }
 
-fn find<'a>(group: &ObjectMeta, secrets: &'a [Arc<Secret>]) -> Result<Cluster<'a>, String> {
+impl<'a> Cluster<'a> {
+    fn of(secret: &'a Secret) -> Self {
+        Self { secret, name: data_text(secret, "name"), server: normalized(&data_text(secret, "server")) }
+    }
+}
+
+/// Whether a target group is in the cluster of a Secret; `None`: it does not say in which it is.
+pub fn is_in_cluster(group: &ObjectMeta, secret: &Secret) -> Option<bool> {
     let id = group.annotations.as_ref().and_then(|annotations| annotations.get(CLUSTER_ID_ANNOTATION));
     let name = group.labels.as_ref().and_then(|labels| labels.get(BINDING_CLUSTER_LABEL));
-    let is_it = |secret: &Secret| match (id, name) {
-        (Some(id), _) => cluster_id(secret) == *id,
-        (None, Some(name)) => data_text(secret, "name") == *name,
-        (None, None) => false,
-    };
-    if id.is_none() && name.is_none_or(String::is_empty) {
-        return Err(format!("it does not say which cluster it is in: set label {BINDING_CLUSTER_LABEL}"));
+    match (id, name.filter(|name| !name.is_empty())) {
+        (Some(id), _) => Some(cluster_id(secret) == *id),
+        (None, Some(name)) => Some(data_text(secret, "name") == *name),
+        (None, None) => None,
     }
-    let Some(secret) = secrets.iter().find(|secret| is_it(secret)) else {
-        let cluster = name.or(id).map_or("", String::as_str);
-        return Err(format!("cluster {cluster} has no Secret"));
-    };
-    Ok(Cluster { secret, name: data_text(secret, "name"), server: normalized(&data_text(secret, "server")) })
+}
+
+/// How many of the Applications on the cluster of a Secret are ready, and how many there are.
+pub fn ready_applications(secret: &Secret, applications: &[Arc<Application>]) -> (usize, usize) {
+    let cluster = Cluster::of(secret);
+    let there: Vec<_> = applications.iter().filter(|application| is_on(application, &cluster)).collect();
+    let ready = there.iter().filter(|application| fault(application, &cluster).is_none()).count();
+    (ready, there.len())
+}
+
+fn find<'a>(group: &ObjectMeta, secrets: &'a [Arc<Secret>]) -> Result<Cluster<'a>, String> {
+    let found = secrets.iter().find(|secret| is_in_cluster(group, secret) == Some(true));
+    if let Some(secret) = found {
+        return Ok(Cluster::of(secret));
+    }
+    let label = group.labels.as_ref().and_then(|labels| labels.get(BINDING_CLUSTER_LABEL));
+    let id = group.annotations.as_ref().and_then(|annotations| annotations.get(CLUSTER_ID_ANNOTATION));
+    Err(match label.filter(|name| !name.is_empty()).or(id) {
+        Some(cluster) => format!("cluster {cluster} has no Secret"),
+        None => format!("it does not say which cluster it is in: set label {BINDING_CLUSTER_LABEL}"),
+    })
 }
 
 fn unreachable(cluster: &Cluster<'_>, clusters: &Clusters) -> Option<String> {
