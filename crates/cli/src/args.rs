@@ -8,8 +8,9 @@ use crate::{commands, error::CommandError, printer::Output, selector::Selector, 
 
 /// See what Okra's Cells do, and tell them what to do.
 ///
-/// It reads and writes objects of the store that okrad uses, never a load balancer. No command writes a spec, so
-/// nothing here fights with what a GitOps tool applies.
+/// It reads and writes objects of the store that okrad uses, never a load balancer. What is asked of a rollout
+/// is never written into a spec, so nothing of it fights with what a GitOps tool applies; only `create` and `upsert` make
+/// objects from flags.
 #[derive(Debug, Parser)]
 #[command(name = "okractl", version, propagate_version = true, max_term_width = 100)]
 pub struct Okractl {
@@ -46,6 +47,7 @@ pub struct Global {
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Show objects; `get cell NAME` shows everything about a Cell on one page.
+    #[command(alias = "list", disable_version_flag = true)]
     Get(commands::get::Args),
     /// Show all that is known of one object.
     Describe(commands::describe::Args),
@@ -94,6 +96,8 @@ pub enum Verb {
     Delete(commands::delete::Args),
     /// Set what an object says of itself.
     Update(commands::update::Args),
+    /// Make an object from flags, or bring it up to them.
+    Upsert(commands::upsert::Args),
     /// Run something, and wait for its verdict if asked to.
     Run(commands::run::Args),
     /// Print a script that completes commands in a shell.
@@ -150,6 +154,15 @@ pub const CELL_KINDS: [&str; 2] = ["cell", "cells"];
 
 /// How an AnalysisRun's kind may be spelled before its name.
 pub const RUN_KINDS: [&str; 3] = ["analysisrun", "analysisruns", "ar"];
+
+/// `KEY=VALUE` of the command line.
+pub fn assignment(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or_else(|| format!("\"{text}\" is not KEY=VALUE"))?;
+    match (key.trim(), value.trim()) {
+        ("", _) => Err(format!("\"{text}\" has no key: write KEY=VALUE")),
+        (key, value) => Ok((key.to_owned(), value.to_owned())),
+    }
+}
 
 #[cfg(test)]
 mod tests {

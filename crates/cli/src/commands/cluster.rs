@@ -8,7 +8,7 @@ use okra_core::cluster_set::{ClusterAuth, ClusterState, FoundCluster, render_sec
 use okra_provider::{Key, Kind, Labels};
 
 use crate::{
-    args::bare_name,
+    args::{assignment, bare_name},
     context::{Context, get},
     error::{CommandError, ExitStatus},
     printer::{Output, yaml},
@@ -142,9 +142,4 @@ fn tell(secret: &Secret, what: &str, context: &mut Context) -> Result<ExitStatus
         _ => context.printer.value(&shown_secret(secret), &name)?,
     }
     Ok(ExitStatus::Ok)
-}
-
-fn assignment(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or_else(|| format!("\"{text}\" is no label: write KEY=VALUE"))?;
-    Ok((key.trim().to_owned(), value.trim().to_owned()))
 }

@@ -1,11 +1,11 @@
-//! `create`: a run of a template, the Secret of a cluster.
+//! `create`: a run of a template, the Secret of a cluster, a target group.
 
 use okra_api::AnalysisRun;
 use okra_provider::Key;
 
 use crate::{
     analysis_run::{NewRun, RunName},
-    commands::cluster,
+    commands::{cluster, upsert},
     context::Context,
     error::{CommandError, ExitStatus},
     printer::{Output, to_value, yaml},
@@ -26,6 +26,9 @@ enum What {
     Analysisrun(Run),
     /// Make the Secret by which Argo CD and okrad know an EKS cluster. A ClusterSet does it for every cluster with a tag.
     Cluster(Box<cluster::Create>),
+    /// Make an AWSTargetGroup. An AWSTargetGroupSet does it for every TargetGroupBinding of clusters.
+    #[command(name = "awstargetgroup", visible_alias = "atg", disable_version_flag = true)]
+    AwsTargetGroup(upsert::AwsTargetGroupFlags),
 }
 
 /// The run.
@@ -43,6 +46,7 @@ pub async fn run(args: Args, context: &mut Context) -> Result<ExitStatus, Comman
     let Run { name, new } = match args.what {
         What::Analysisrun(run) => run,
         What::Cluster(args) => return cluster::create(*args, context).await,
+        What::AwsTargetGroup(flags) => return upsert::create_target_group(flags, context).await,
     };
     let made = make(name.get()?, &new, context).await?;
     if !new.dry_run {

@@ -32,7 +32,9 @@ pub async fn run(args: Args, context: &mut Context) -> Result<ExitStatus, Comman
     let kind = args.kind;
     match kind {
         KindName::Cell => describe::<Cell>(kind, &args.name, context).await,
-        KindName::Awstargetgroups => describe::<AWSTargetGroup>(kind, &args.name, context).await,
+        KindName::Awstargetgroups | KindName::Latestawstargetgroups => {
+            describe::<AWSTargetGroup>(kind, &args.name, context).await
+        }
         KindName::Targetgroups => describe::<TargetGroup>(kind, &args.name, context).await,
         KindName::Albc => describe::<AWSApplicationLoadBalancerConfig>(kind, &args.name, context).await,
         KindName::Route => describe::<Route>(kind, &args.name, context).await,

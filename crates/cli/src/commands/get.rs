@@ -4,9 +4,9 @@ use clap::ValueEnum;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use okra_api::{
     AWSApplicationLoadBalancerConfig, AWSTargetGroup, AWSTargetGroupSet, AnalysisRun, Cell, ClusterSet, Pause, Route,
-    TargetGroup, VersionBlocklist,
+    TargetGroup, VersionBlocklist, names::VERSION_LABEL,
 };
-use okra_core::cluster_set::shown_secret;
+use okra_core::{cluster_set::shown_secret, version};
 use okra_provider::{Key, Stored};
 use serde_json::Value;
 
@@ -36,6 +36,12 @@ pub struct Args {
     /// Only objects with these labels.
     #[arg(short = 'l', long)]
     selector: Option<Selector>,
+    /// Of latestawstargetgroups: this version instead of the highest.
+    #[arg(long)]
+    version: Option<String>,
+    /// Of latestawstargetgroups: the label that holds the version.
+    #[arg(long, visible_alias = "semver-label-key", value_name = "KEY", default_value = VERSION_LABEL)]
+    version_label: String,
     /// In every namespace.
     #[arg(short = 'A', long, conflicts_with_all = ["name", "namespace"])]
     all_namespaces: bool,
@@ -50,6 +56,9 @@ pub enum KindName {
     /// AWS target groups.
     #[value(aliases = ["awstargetgroup", "atg"])]
     Awstargetgroups,
+    /// AWS target groups of the highest version, or of --version.
+    #[value(aliases = ["latest-awstargetgroups"])]
+    Latestawstargetgroups,
     /// Target groups of other routers.
     #[value(aliases = ["targetgroup", "otg"])]
     Targetgroups,
@@ -84,7 +93,7 @@ impl KindName {
     pub fn spellings(self) -> &'static [&'static str] {
         match self {
             Self::Cell => &["cell", "cells"],
-            Self::Awstargetgroups => &["awstargetgroup", "awstargetgroups", "atg"],
+            Self::Awstargetgroups | Self::Latestawstargetgroups => &["awstargetgroup", "awstargetgroups", "atg"],
             Self::Targetgroups => &["targetgroup", "targetgroups", "otg"],
             Self::Albc => &["albc", "awsapplicationloadbalancerconfig", "awsapplicationloadbalancerconfigs"],
             Self::Route => &["route", "routes"],
@@ -101,7 +110,7 @@ impl KindName {
     pub fn resource(self) -> &'static str {
         match self {
             Self::Cell => "cell.okra.mumo.co",
-            Self::Awstargetgroups => "awstargetgroup.okra.mumo.co",
+            Self::Awstargetgroups | Self::Latestawstargetgroups => "awstargetgroup.okra.mumo.co",
             Self::Targetgroups => "targetgroup.okra.mumo.co",
             Self::Albc => "awsapplicationloadbalancerconfig.okra.mumo.co",
             Self::Route => "route.okra.mumo.co",
@@ -119,7 +128,7 @@ impl KindName {
 pub async fn run(args: Args, context: &mut Context) -> Result<ExitStatus, CommandError> {
     match args.kind {
         KindName::Cell => cells(&args, context).await,
-        KindName::Awstargetgroups => {
+        KindName::Awstargetgroups | KindName::Latestawstargetgroups => {
             show(&args, context, |groups: &[AWSTargetGroup], view| {
                 let rows: Vec<_> = groups.iter().map(|group| (&group.metadata, aws_place(group))).collect();
                 target_group_rows(&rows, view)
@@ -234,6 +243,7 @@ async fn show<K: Stored>(
         let namespace = (!args.all_namespaces).then_some(session.namespace.as_str());
         list(&session.store, namespace, args.selector.as_ref()).await?
     };
+    let objects = if args.kind == KindName::Latestawstargetgroups { latest(objects, args)? } else { objects };
     let output = context.printer.output();
     if output.is_for_programs() {
         let values = objects.iter().map(shown).collect::<Result<Vec<_>, _>>()?;
@@ -261,6 +271,22 @@ async fn show<K: Stored>(
     let lines = rows(&objects, view);
     context.printer.result(&lines.join("\n"))?;
     Ok(ExitStatus::Ok)
+}
+
+/// Those of the highest version, or of the one that was asked for; what has no version that can be read is left out.
+fn latest<K: Stored>(objects: Vec<K>, args: &Args) -> Result<Vec<K>, CommandError> {
+    let version_of = |object: &K| {
+        let label = object.meta().labels.as_ref().and_then(|labels| labels.get(&args.version_label));
+        label.and_then(|label| version::parse(label).ok())
+    };
+    let wanted = match &args.version {
+        Some(text) => Some(
+            version::parse(text)
+                .map_err(|error| CommandError::usage("invalid value for --version", error.to_string()))?,
+        ),
+        None => objects.iter().filter_map(version_of).max(),
+    };
+    Ok(objects.into_iter().filter(|object| wanted.is_some() && version_of(object) == wanted).collect())
 }
 
 /// The object without what only servers need, as kubectl shows it.

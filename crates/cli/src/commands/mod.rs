@@ -22,6 +22,7 @@ pub mod run;
 pub mod unblock;
 pub mod undo;
 pub mod update;
+pub mod upsert;
 pub mod version;
 pub mod wait;
 pub mod watch;
@@ -56,6 +57,7 @@ pub async fn run(verb: Verb, context: &mut Context) -> Result<ExitStatus, Comman
         Verb::Create(args) => create::run(args, context).await,
         Verb::Delete(args) => delete::run(args, context).await,
         Verb::Update(args) => update::run(args, context).await,
+        Verb::Upsert(args) => upsert::run(args, context).await,
         Verb::Run(args) => run::run(args, context).await,
         Verb::Completion(args) => completion::run(args, context),
         Verb::Version => version::run(context),
@@ -68,3 +70,5 @@ mod analysis_tests;
 mod cluster_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod upsert_tests;
