@@ -62,10 +62,17 @@ struct Fleet {
 
 impl Fleet {
     async fn new(name: &str, size: usize) -> Self {
+        let mut fleet = Self::without_okrad(name, size, "okrad").await;
+        fleet.scene.start_okrad();
+        fleet
+    }
+
+    /// Clusters that let this user's okrad in, once it is started.
+    async fn without_okrad(name: &str, size: usize, user: &str) -> Self {
         let mut scene = Scene::new(OKRAD, name).await;
         let eks = Eks::new(&scene.front, &scene.namespace);
         let starts = (1..=size).map(|number| {
-            let caller = scene.namespace.clone();
+            let caller = scene.caller(user);
             async move { WorkloadCluster::start(&format!("cdk{number}"), &caller).await }
         });
         let clusters = futures::future::join_all(starts).await;
@@ -74,7 +81,6 @@ impl Fleet {
             scene.target_group(&cluster.name, version).await;
             scene.expect_version(&cluster.name, version);
         }
-        scene.start_okrad();
         scene.apply(CLUSTER_SET).await.unwrap();
         scene.apply(TARGET_GROUP_SET).await.unwrap();
         Self { scene, eks, clusters }
@@ -139,6 +145,8 @@ async fn tagged_clusters_with_bindings_are_swapped_to_by_themselves_under_load()
         assert_eq!(cluster["reachable"], true, "{}", ran.out);
         assert_eq!(cluster["targetGroups"][0]["weights"]["cell1"], weight, "{}", ran.out);
     }
+    let ran = fleet.scene.okra(&["get", "targetgroupbindings", "--cluster-name", "cdk3", "-o", "name"]).await;
+    assert_eq!((ran.code, &*ran.out), (Some(0), "targetgroupbinding.elbv2.k8s.aws/web1\n"), "{ran:?}");
     let ran = fleet.scene.okra(&["sync", "awstargetgroupset", "cell1", "--dry-run"]).await;
     assert_eq!((ran.code, &*ran.out), (Some(0), "# would do nothing\n"), "{ran:?}");
 
@@ -201,8 +209,13 @@ async fn a_dead_cluster_delays_no_other_and_rotated_credentials_are_followed() {
 
 #[tokio::test]
 async fn a_version_waits_until_argo_cd_has_deployed_to_its_cluster() {
-    let mut fleet = Fleet::new("discovery-argo", 1).await;
+    // With the rights of the example, and no others.
+    const USER: &str = "limited-1";
+    let mut fleet = Fleet::without_okrad("discovery-argo", 1, USER).await;
     fleet.scene.server.apply_crds(okra_testkit::scene::repository().join("testing/crd")).await;
+    fleet.scene.grant_okrad(USER).await;
+    fleet.scene.grant(USER, "okrad-clusters").await;
+    fleet.scene.start_okrad_as(USER);
     let cell = format!("{}  readiness: {{applicationSets: [web]}}\n", fleet.scene.cell_manifest("cell1", 1, "[]"));
     fleet.scene.apply(&cell).await.unwrap();
     fleet.appear(1, V1).await;
@@ -221,7 +234,7 @@ async fn a_version_waits_until_argo_cd_has_deployed_to_its_cluster() {
     assert_eq!(fleet.scene.try_rule(), None, "nothing serves before");
     fleet.scene.apply(&application("Healthy")).await.unwrap();
     fleet.scene.until_stable("cell1", V1).await;
-    assert_eq!(fleet.scene.stop_okrad().await, 0);
+    assert_eq!(fleet.scene.stop_okrad_as(USER).await, 0);
 }
 
 /// A cluster Secret with this server and config.

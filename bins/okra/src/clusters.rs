@@ -1,9 +1,6 @@
 //! `okra clusters`.
 
-use okra_app::{
-    clusters::{SurveyedCluster, SurveyedGroup, survey},
-    okrad::install_tls_provider,
-};
+use okra_app::clusters::{SurveyedCluster, SurveyedGroup, survey};
 use okra_cli::{
     CommandError, Context, ExitStatus,
     printer::to_value,
@@ -15,7 +12,6 @@ use crate::args::Clusters;
 
 /// Asks every cluster, and says which answers.
 pub async fn run(args: Clusters, context: &mut Context) -> Result<ExitStatus, CommandError> {
-    install_tls_provider();
     let session = context.session().await?;
     let namespace = (!args.all_namespaces).then_some(session.namespace.as_str());
     let clusters = survey(&session.store, namespace).await;

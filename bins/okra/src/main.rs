@@ -23,7 +23,10 @@ async fn main() -> std::process::ExitCode {
         Verb::Demo(args) => demo::run(args, context).await,
         Verb::Eks(args) => eks::run(args, context).await,
         Verb::Sync(args) => sync::run(args, &global, context).await,
-        Verb::Shared(verb) => commands::run(verb, context).await,
+        Verb::Shared(verb) => {
+            context.speak_to_clusters(okra_app::clusters::clusters_of_a_command);
+            commands::run(verb, context).await
+        }
     })
     .await
 }

@@ -16,7 +16,7 @@ use okra_core::{
 use okra_provider::{Clock, EksTokens, Key, Kind, Labels, Reachability, RemoteClusters, Store};
 use okra_store::KubernetesClusters;
 
-use crate::clock::SystemClock;
+use crate::{clock::SystemClock, okrad::install_tls_provider};
 
 /// Clusters that are asked at once.
 const AT_ONCE: usize = 32;
@@ -26,6 +26,12 @@ const AT_ONCE: usize = 32;
 pub fn remote_clusters(aws_endpoint_url: Option<String>, clock: Arc<dyn Clock>) -> Arc<dyn RemoteClusters> {
     let tokens: Arc<dyn EksTokens> = Arc::new(SigV4Signer::new(aws_endpoint_url));
     Arc::new(KubernetesClusters::new(tokens, clock))
+}
+
+/// The same for a command: credentials of the environment, time of this machine.
+pub fn clusters_of_a_command() -> Arc<dyn RemoteClusters> {
+    install_tls_provider();
+    remote_clusters(None, Arc::new(SystemClock::new()))
 }
 
 /// A cluster as it is found.
@@ -108,7 +114,7 @@ pub async fn survey(store: &Store, namespace: Option<&str>) -> Result<Vec<Survey
     let listed = listed.map_err(|error| error.to_string())?;
     let known = Known::read(store, namespace).await?;
     let known = &known;
-    let clusters = remote_clusters(None, Arc::new(SystemClock::new()));
+    let clusters = clusters_of_a_command();
     let secrets = listed.into_iter().filter_map(|value| serde_json::from_value::<Secret>(value).ok());
     let asked = secrets.map(|secret| {
         let clusters = clusters.clone();

@@ -1,8 +1,10 @@
 //! What a command works with: its printer, and the store once it needs one.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use okra_api::{AWSApplicationLoadBalancerConfig, Cell, Route, cell::IngressType, route::RouteStatus};
-use okra_provider::{BackendError, Key, Store, Stored};
+use okra_provider::{BackendError, Key, RemoteClusters, Store, Stored};
 
 use crate::{
     args::{CELL_KINDS, Cells, Global, bare_name},
@@ -20,17 +22,35 @@ pub struct Context {
     pub command: fn() -> clap::Command,
     global: Global,
     session: Option<Session>,
+    clusters: Option<ToClusters>,
 }
+
+/// Gives the way to the clusters of cluster Secrets.
+pub type ToClusters = fn() -> Arc<dyn RemoteClusters>;
 
 impl Context {
     /// A context that connects to the store when a command asks for it.
     pub fn new(global: Global, printer: Printer, command: fn() -> clap::Command) -> Self {
-        Self { printer, command, global, session: None }
+        Self { printer, command, global, session: None, clusters: None }
     }
 
     /// A context on a store that is there already.
     pub fn with_session(global: Global, printer: Printer, command: fn() -> clap::Command, session: Session) -> Self {
-        Self { printer, command, global, session: Some(session) }
+        Self { printer, command, global, session: Some(session), clusters: None }
+    }
+
+    /// Lets commands speak to clusters: okra can make tokens for EKS, okractl holds no cloud SDK.
+    pub fn speak_to_clusters(&mut self, way: ToClusters) {
+        self.clusters = Some(way);
+    }
+
+    /// Who speaks to clusters.
+    pub fn clusters(&self) -> Result<Arc<dyn RemoteClusters>, CommandError> {
+        let way = self.clusters.ok_or_else(|| {
+            CommandError::failed("failed to speak to the cluster", "this program makes no tokens for EKS")
+                .hint("okra has the same command and does")
+        })?;
+        Ok(way())
     }
 
     /// The store, namespace and user; connects the first time.

@@ -43,6 +43,10 @@ pub async fn run(args: Args, context: &mut Context) -> Result<ExitStatus, Comman
         KindName::Analysisrun => describe::<AnalysisRun>(kind, &args.name, context).await,
         KindName::Cluster => cluster::describe(&args.name, context).await,
         KindName::Clusterset => describe::<ClusterSet>(kind, &args.name, context).await,
+        KindName::Targetgroupbindings => Err(CommandError::usage(
+            "failed to describe a TargetGroupBinding",
+            "it is in another cluster: use `get targetgroupbindings NAME --cluster-name CLUSTER -o yaml`",
+        )),
         KindName::Awstargetgroupset => describe::<AWSTargetGroupSet>(kind, &args.name, context).await,
     }
 }

@@ -1,12 +1,15 @@
 //! `get`: objects as tables, a Cell as a page, or as data.
 
 use clap::ValueEnum;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::{api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use okra_api::{
     AWSApplicationLoadBalancerConfig, AWSTargetGroup, AWSTargetGroupSet, AnalysisRun, Cell, ClusterSet, Pause, Route,
-    TargetGroup, VersionBlocklist, names::VERSION_LABEL,
+    TargetGroup, TargetGroupBinding, VersionBlocklist, names::VERSION_LABEL,
 };
-use okra_core::{cluster_set::shown_secret, version};
+use okra_core::{
+    cluster_set::{data_text, shown_secret},
+    version,
+};
 use okra_provider::{Key, Stored};
 use serde_json::Value;
 
@@ -17,8 +20,8 @@ use crate::{
     error::{CommandError, ExitStatus},
     printer::{Output, to_value},
     render::{
-        ListView, RouteRow, aws_place, cell_rows, cluster_rows, cluster_set_rows, pause_rows, place, render_cell,
-        render_run, route_rows, run_rows, target_group_rows, target_group_set_rows, vbl_rows,
+        ListView, RouteRow, aws_place, binding_rows, cell_rows, cluster_rows, cluster_set_rows, pause_rows, place,
+        render_cell, render_run, route_rows, run_rows, target_group_rows, target_group_set_rows, vbl_rows,
     },
     selector::Selector,
 };
@@ -42,6 +45,9 @@ pub struct Args {
     /// Of latestawstargetgroups: the label that holds the version.
     #[arg(long, visible_alias = "semver-label-key", value_name = "KEY", default_value = VERSION_LABEL)]
     version_label: String,
+    /// Of targetgroupbindings: the cluster, by the name of its Secret or its own.
+    #[arg(long, value_name = "NAME")]
+    cluster_name: Option<String>,
     /// In every namespace.
     #[arg(short = 'A', long, conflicts_with_all = ["name", "namespace"])]
     all_namespaces: bool,
@@ -83,6 +89,9 @@ pub enum KindName {
     /// Where clusters are discovered.
     #[value(aliases = ["clustersets", "cset"])]
     Clusterset,
+    /// TargetGroupBindings in the cluster of --cluster-name, in all of its namespaces. By okra only.
+    #[value(aliases = ["targetgroupbinding", "tgb"])]
+    Targetgroupbindings,
     /// Where target groups are discovered.
     #[value(aliases = ["awstargetgroupsets", "atgs"])]
     Awstargetgroupset,
@@ -102,6 +111,7 @@ impl KindName {
             Self::Analysisrun => &RUN_KINDS,
             Self::Cluster => &cluster::CLUSTER_KINDS,
             Self::Clusterset => &["clusterset", "clustersets", "cset"],
+            Self::Targetgroupbindings => &["targetgroupbinding", "targetgroupbindings", "tgb"],
             Self::Awstargetgroupset => &["awstargetgroupset", "awstargetgroupsets", "atgs"],
         }
     }
@@ -119,6 +129,7 @@ impl KindName {
             Self::Analysisrun => "analysisrun.argoproj.io",
             Self::Cluster => "secret",
             Self::Clusterset => "clusterset.okra.mumo.co",
+            Self::Targetgroupbindings => "targetgroupbinding.elbv2.k8s.aws",
             Self::Awstargetgroupset => "awstargetgroupset.okra.mumo.co",
         }
     }
@@ -160,6 +171,7 @@ pub async fn run(args: Args, context: &mut Context) -> Result<ExitStatus, Comman
         KindName::Analysisrun => runs(&args, context).await,
         KindName::Cluster => clusters(&args, context).await,
         KindName::Clusterset => show(&args, context, |sets: &[ClusterSet], view| cluster_set_rows(sets, view)).await,
+        KindName::Targetgroupbindings => bindings(&args, context).await,
         KindName::Awstargetgroupset => {
             show(&args, context, |sets: &[AWSTargetGroupSet], view| target_group_set_rows(sets, view)).await
         }
@@ -190,6 +202,47 @@ async fn runs(args: &Args, context: &mut Context) -> Result<ExitStatus, CommandE
     let wide = context.printer.output() == Output::Wide;
     let page = render_run(&run, wide, context.now(), context.printer.style());
     context.printer.result(&page)?;
+    Ok(ExitStatus::Ok)
+}
+
+/// TargetGroupBindings as their cluster tells of them.
+async fn bindings(args: &Args, context: &mut Context) -> Result<ExitStatus, CommandError> {
+    let name = args.cluster_name.as_deref().ok_or_else(|| {
+        CommandError::usage("failed to get targetgroupbindings", "--cluster-name is missing")
+            .hint("list clusters with `get clusters`")
+    })?;
+    let remote = context.clusters()?;
+    let session = context.session().await?;
+    let secrets = cluster::list(&session, Some(&session.namespace)).await?;
+    let is_it = |secret: &Secret| secret.metadata.name.as_deref() == Some(name) || data_text(secret, "name") == name;
+    let failed = |why: String| CommandError::failed(format!("failed to ask cluster {name}"), why);
+    let secret = secrets.into_iter().find(is_it).ok_or_else(|| {
+        failed(format!("no cluster Secret of that name is in namespace {}", session.namespace))
+            .hint("list them with `get clusters`")
+    })?;
+    let cluster = remote.connect(&secret).await.map_err(|error| failed(error.to_string()))?;
+    let listed = cluster.store.list_live::<TargetGroupBinding>(None).await;
+    let mut bindings = listed.map_err(|error| failed(error.to_string()))?;
+    bindings.retain(|binding| {
+        let of_name = args.name.as_deref().is_none_or(|name| binding.metadata.name.as_deref() == Some(name));
+        of_name && args.selector.as_ref().is_none_or(|selector| selector.matches(binding.metadata.labels.as_ref()))
+    });
+    if context.printer.output().is_for_programs() {
+        let values = bindings.iter().map(shown).collect::<Result<Vec<_>, _>>()?;
+        context.printer.objects(args.kind.resource(), &values)?;
+        return Ok(ExitStatus::Ok);
+    }
+    if bindings.is_empty() {
+        context.printer.note(&format!("no TargetGroupBinding found in cluster {name}"));
+        return Ok(ExitStatus::Ok);
+    }
+    let view = ListView {
+        namespaces: true,
+        wide: context.printer.output() == Output::Wide,
+        now: context.now(),
+        style: context.printer.style(),
+    };
+    context.printer.result(&binding_rows(&bindings, view).join("\n"))?;
     Ok(ExitStatus::Ok)
 }
 

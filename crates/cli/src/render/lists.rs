@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::{api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use okra_api::{
     AWSApplicationLoadBalancerConfig, AWSTargetGroup, AWSTargetGroupSet, Cell, ClusterSet, Pause, PausePhase, Route,
-    TargetGroup, VersionBlocklist,
+    TargetGroup, TargetGroupBinding, VersionBlocklist,
     cell_status::RolloutOutcome,
     condition::{self, Condition, READY},
     names::{CLUSTER_SET_LABEL, DRAIN_ANNOTATION, VERSION_LABEL},
@@ -231,6 +231,18 @@ fn how_it_stands(conditions: &[Condition], message: &str, view: ListView<'_>) ->
     let ready = if is_ready { Text::new("True", Paint::Good) } else { Text::new("False", Paint::Warn) };
     let message = if view.wide { message.to_owned() } else { shortened(message, 60) };
     [ready, Text::plain(message)]
+}
+
+/// TargetGroupBindings as lines of a table: `NAMESPACE NAME VERSION TARGETGROUP AGE`.
+pub fn binding_rows(bindings: &[TargetGroupBinding], view: ListView<'_>) -> Vec<String> {
+    let head = ["VERSION", "TARGETGROUP"].map(Column::left).to_vec();
+    let row = |binding: &TargetGroupBinding| {
+        let labels = binding.metadata.labels.as_ref();
+        let version = labels.and_then(|labels| labels.get(VERSION_LABEL)).map(String::as_str).unwrap_or_default();
+        let target = binding.spec.arn().or(binding.spec.name()).unwrap_or_default();
+        vec![Text::plain(version), Text::plain(target)]
+    };
+    view.table(head, bindings.iter().map(|binding| (&binding.metadata, row(binding))).collect())
 }
 
 /// The last rollouts of a Cell as lines of a table, the newest first; the one under way leads.

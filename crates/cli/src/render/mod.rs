@@ -15,8 +15,8 @@ pub use cell::render_cell;
 pub use columns::{Column, Text, columns};
 pub use describe::{render_conditions, render_explanation};
 pub use lists::{
-    ListView, RouteRow, aws_place, cell_rows, cluster_rows, cluster_set_rows, history_rows, pause_rows, place,
-    route_rows, target_group_rows, target_group_set_rows, vbl_rows,
+    ListView, RouteRow, aws_place, binding_rows, cell_rows, cluster_rows, cluster_set_rows, history_rows, pause_rows,
+    place, route_rows, target_group_rows, target_group_set_rows, vbl_rows,
 };
 pub use outlook::{Choice, choices};
 pub use steps::{step_name, steps_of};
