@@ -56,7 +56,7 @@ pub struct CellSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_healthy_targets: Option<CountOrPercent>,
     /// What must be true of a cluster before its target group counts for a version that does not serve yet. Unset:
-    /// nothing.
+    /// nothing. Of AWS load balancers only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub readiness: Option<Readiness>,
     /// How a new version gets the traffic. Unset: all at once.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
-use okra_api::target_group_set::TargetGroupNote;
+use okra_api::{AWSTargetGroupSetStatus, target_group_set::TargetGroupNote};
 use okra_core::target_group_set::{Action, Evidence, Observed, Plan, plan, refuse};
 use okra_provider::{BackendError, Key};
 
@@ -130,17 +130,13 @@ fn refused(subject: &str, error: BackendError, is_new: bool) -> Result<Done, Bac
 /// The events of what was done; failures go into the plan's status.
 fn tell(plan: &mut Plan, done: &[Done], observed: &Observed<'_>, now: Timestamp) -> Vec<Told> {
     let (mut registered, mut updated, mut removed) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut notes, mut without, mut fresh) = (Vec::new(), 0, Vec::new());
+    let (mut notes, mut without) = (Vec::new(), 0);
     for one in done {
         match one {
             Done::Registered(what) => registered.push(what.as_str()),
             Done::Updated(what) => updated.push(what.as_str()),
             Done::Removed(what) => removed.push(what.as_str()),
             Done::Refused { note, is_new } => {
-                // Tried again at each look, told once.
-                if !observed.status.refused.contains(note) {
-                    fresh.push(format!("{}: {}", note.name, note.message));
-                }
                 without += i32::from(*is_new);
                 notes.push(note.clone());
             }
@@ -157,9 +153,23 @@ fn tell(plan: &mut Plan, done: &[Done], observed: &Observed<'_>, now: Timestamp)
             told.push((false, reason, format!("{verb}: {}", listed(&names))));
         }
     }
-    if !fresh.is_empty() {
-        let fresh: Vec<&str> = fresh.iter().map(String::as_str).collect();
-        told.push((true, "RefusedBindings", format!("not registered: {}", listed(&fresh))));
+    told
+}
+
+/// The events of what stands in a status and did not before: it is tried again at each look, and told once.
+pub(super) fn news(before: &AWSTargetGroupSetStatus, after: &AWSTargetGroupSetStatus) -> Vec<Told> {
+    let mut told = Vec::new();
+    for (reason, words, before, after) in [
+        ("RefusedBindings", "not registered", &before.refused, &after.refused),
+        ("UnreachableClusters", "bindings are not known", &before.unreachable, &after.unreachable),
+        ("KeptTargetGroups", "kept though nothing selects them", &before.kept, &after.kept),
+    ] {
+        let new = after.iter().filter(|note| !before.contains(note));
+        let new: Vec<String> = new.map(|note| format!("{}: {}", note.name, note.message)).collect();
+        if !new.is_empty() {
+            let names: Vec<&str> = new.iter().map(String::as_str).collect();
+            told.push((true, reason, format!("{words}: {}", listed(&names))));
+        }
     }
     told
 }

@@ -182,8 +182,10 @@ impl TargetGroupSetController {
             let Some(applied) = self.apply(&observed, &secrets, now).await? else { return Ok(Next::IDLE) };
             applied
         };
+        let mut told = told;
         // Who has only begun to listen would write one thing now and another in a moment.
         if !around.may_come {
+            told.extend(apply::news(&present, &plan.status));
             self.write(set, plan.status).await?;
         }
         for (warning, reason, message) in told {

@@ -257,6 +257,8 @@ async fn a_dead_cluster_delays_no_other_and_loses_nothing() {
     let unreachable: Vec<&str> =
         status["unreachable"].as_array().unwrap().iter().map(|note| note["name"].as_str().unwrap()).collect();
     assert_eq!(unreachable, ["b", "c"], "{status:#}");
+    let told: Vec<String> = rig.events.take().into_iter().map(|note| note.reason).collect();
+    assert_eq!(told, ["RegisteredTargetGroups", "UnreachableClusters"], "each is told once");
     assert_eq!(rig.names().await, ["default-web1", "default-web1-b", "default-web2"]);
 }
 

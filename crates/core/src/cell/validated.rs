@@ -105,6 +105,10 @@ impl ValidatedCell {
         let strategy = spec.update_strategy.clone().unwrap_or_default();
         let (canary, blue_green) = (strategy.canary.unwrap_or_default(), strategy.blue_green.unwrap_or_default());
         check_steps(&canary.steps, &blue_green.steps, &mut errors);
+        if spec.readiness.is_some() && spec.ingress.type_ == IngressType::Local {
+            errors
+                .add("spec.readiness", "is of AWS load balancers only: the groups of a Local route are in no cluster");
+        }
         for (index, name) in spec.readiness.iter().flat_map(|readiness| &readiness.applications).enumerate() {
             if let Err(fault) = readiness::application_name(name, "x") {
                 errors.add(format!("spec.readiness.applications[{index}]"), fault);

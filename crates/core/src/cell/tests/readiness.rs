@@ -203,4 +203,11 @@ fn a_placeholder_that_nobody_knows_is_named() {
     world.edit(|spec| spec.readiness = Some(readiness(json!({"applications": ["web", "web-{{.x}}"]}))));
     world.run();
     assert!(world.message().contains("spec.readiness.applications[1]"), "{}", world.message());
+    world.edit(|spec| {
+        spec.readiness = Some(readiness(json!({})));
+        spec.ingress.type_ = okra_api::cell::IngressType::Local;
+        spec.ingress.local = Some(okra_api::cell::LocalIngress::default());
+    });
+    world.run();
+    assert!(world.message().contains("spec.readiness: is of AWS load balancers only"), "{}", world.message());
 }
