@@ -2,6 +2,7 @@
 
 mod analysis;
 mod calls;
+mod discovery;
 mod failover;
 mod latency;
 mod rest;
@@ -23,6 +24,8 @@ pub enum Workload {
     Rollback,
     /// Queries of metrics, and from a bad answer to the change that sends all traffic back
     Analysis,
+    /// 300 clusters: from a binding to its target group, and what they cost at rest
+    Discovery,
     /// From the end of one replica to the first change by the other
     Failover,
     /// Nothing happens: calls, processor time and memory
@@ -33,8 +36,16 @@ pub enum Workload {
 
 impl Workload {
     /// All of them, in the order in which they run.
-    pub const ALL: [Self; 7] =
-        [Self::Calls, Self::Latency, Self::Rollback, Self::Analysis, Self::Failover, Self::Rest, Self::Wave];
+    pub const ALL: [Self; 8] = [
+        Self::Calls,
+        Self::Latency,
+        Self::Rollback,
+        Self::Analysis,
+        Self::Discovery,
+        Self::Failover,
+        Self::Rest,
+        Self::Wave,
+    ];
 
     /// What `--only` calls it.
     pub fn name(self) -> &'static str {
@@ -43,6 +54,7 @@ impl Workload {
             Self::Latency => latency::NAME,
             Self::Rollback => rollback::NAME,
             Self::Analysis => analysis::NAME,
+            Self::Discovery => discovery::NAME,
             Self::Failover => failover::NAME,
             Self::Rest => rest::NAME,
             Self::Wave => wave::NAME,
@@ -56,6 +68,7 @@ impl Workload {
             Self::Latency => latency::ABOUT,
             Self::Rollback => rollback::ABOUT,
             Self::Analysis => analysis::ABOUT,
+            Self::Discovery => discovery::ABOUT,
             Self::Failover => failover::ABOUT,
             Self::Rest => rest::ABOUT,
             Self::Wave => wave::ABOUT,
@@ -69,6 +82,7 @@ impl Workload {
             Self::Latency => latency::run(args, report).await,
             Self::Rollback => rollback::run(args, report).await,
             Self::Analysis => analysis::run(args, report).await,
+            Self::Discovery => discovery::run(args, report).await,
             Self::Failover => failover::run(args, report).await,
             Self::Rest => rest::run(args, report).await,
             Self::Wave => wave::run(args, report).await,
